@@ -28,7 +28,7 @@ struct db_value {
 
 struct row_column {
     const char *name;     /* with qualify_columns already "table.column" */
-    const char *decltype_; /* as declared, any case; NULL if the column has none */
+    const char *declared; /* as declared, any case; NULL if the column has none */
 };
 
 struct row_sink;
