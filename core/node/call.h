@@ -25,8 +25,18 @@
 
 enum {
     CALL_SPARE = 32,     /* bytes to leave behind a packed request for the leader's context fields */
-    CALL_ADDR_MAX = 300
+    CALL_ADDR_MAX = 300,
+    CALL_STEPS_PER_MS = 20000 /* VM steps that stand for a millisecond of db_timeout on the write path:
+                                 about what a 2020s core does, so that the limit means what it says */
 };
+
+/* The budget that a db_timeout becomes in a log entry (design 6.2): 0 for none, never 0 for some. */
+static inline uint64_t call_max_steps(int64_t db_timeout_ns)
+{
+    if (db_timeout_ns <= 0) return 0;
+    return (uint64_t)db_timeout_ns / 1000000 * CALL_STEPS_PER_MS +
+           (uint64_t)db_timeout_ns % 1000000 * CALL_STEPS_PER_MS / 1000000 + 1;
+}
 
 struct call {
     struct mail mail;                /* for whoever has the call */
@@ -54,7 +64,7 @@ struct call_execute {                /* POST /db/execute; also a batch of queued
     struct blob *request;            /* packed ExecuteRequest with CALL_SPARE behind it; one reference, passes to the callee */
     struct row_sink *sink;
     uint64_t raft_index;             /* result */
-    uint64_t term;                   /* callee's: of the entry */
+    uint8_t entry_type;              /* callee's */
 };
 
 struct call_query {                  /* /db/query; and /db/request with rows set: then it may turn out to write */

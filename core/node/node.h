@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * node: one member of a cluster: raft + wal + db, and the threads they run on (design 4).
+ *
+ * node_open() recovers what is on disk; node_start() starts the threads; calls may come from any thread from then until
+ * node_stop().  Many nodes fit in one process.
+ */
+#ifndef CORE_NODE_NODE_H
+#define CORE_NODE_NODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/node/call.h"
+
+struct clock;
+struct doc;
+struct io;
+struct logger;
+struct metrics;
+struct node; /* opaque */
+
+struct node_options {
+    const char *id;              /* this node's ID in the cluster */
+    const char *data_dir;        /* must exist */
+    const char *raft_addr;       /* advertised */
+    const char *http_addr;       /* advertised host:port */
+    bool https;                  /* the HTTP port speaks TLS */
+    const char *version;
+    bool non_voter;
+
+    bool on_disk;
+    const char *on_disk_path;    /* NULL: <data_dir>/db.sqlite */
+    bool foreign_keys;
+    const char *const *extensions; /* files already copied below data_dir */
+    size_t n_extensions;
+    unsigned readers;            /* threads kept for reads; 0 = usable cores */
+    unsigned max_readers;        /* most that run at once when they are slow; 0 = 256 */
+
+    uint32_t heartbeat_ms, election_ms, lease_ms, commit_ms, apply_timeout_ms;
+    uint64_t snapshot_entries;      /* -raft-snap */
+    uint64_t snapshot_interval_ns;  /* -raft-snap-int */
+    uint64_t snapshot_wal_bytes;    /* -raft-snap-wal-size */
+    bool shutdown_on_remove;
+    const char *raft_log_level;
+
+    const struct clock *clock;
+    struct io *io;
+    struct logger *logger;
+    struct metrics *metrics;
+
+    /* The node met an error after which it must not serve (failed fsync, an entry that could not be applied): called
+     * once, from any of its threads, after it has stopped answering.  The process should end. */
+    void (*on_fatal)(void *arg, const struct why *why);
+    void *on_fatal_arg;
+};
+
+/*
+ * Recover log and identity from data_dir and open the database (empty; the log is replayed into it once the threads
+ * run).  ERR_CORRUPT for a damaged log, ERR_INVALID for a directory that is not ours.  On ERR_OK the caller owns *out.
+ */
+MUST_USE enum err node_open(struct node **out, const struct node_options *o, struct why *why);
+
+/* Does the log or a snapshot hold a configuration, i.e. has this node been part of a cluster? */
+bool node_has_peers(const struct node *n);
+
+/* Start the threads.  A node that is its cluster's only voter elects itself at once. */
+MUST_USE enum err node_start(struct node *n, struct why *why);
+
+/* Make a new single-node cluster of this node.  Blocks until the configuration is in the log.  ERR_EXISTS if there is one. */
+MUST_USE enum err node_bootstrap(struct node *n, struct why *why);
+
+/* Block until a leader is known and, on the leader, everything committed before is applied; or
+ * timeout_ms has passed (false).  For start-up messages and tests. */
+bool node_wait_ready(struct node *n, unsigned timeout_ms);
+
+/* Refuse new calls, end those under way, make the log durable, join the threads.  Blocks.  Safe to call twice. */
+void node_stop(struct node *n);
+void node_free(struct node *n); /* NULL is allowed; stops first */
+
+/* --- calls: any thread; see call.h ----------------------------------------------------------- */
+void node_execute(struct node *n, struct call_execute *c);
+void node_query(struct node *n, struct call_query *c);
+void node_request(struct node *n, struct call_query *c);
+void node_analyze(struct node *n, struct call_analyze *c);
+void node_load(struct node *n, struct call_load *c);
+void node_backup(struct node *n, struct call_backup *c);
+void node_nodes(struct node *n, struct call_nodes *c);
+void node_ready(struct node *n, struct call_ready *c);
+void node_remove(struct node *n, struct call_remove *c);
+void node_step_down(struct node *n, struct call_step_down *c);
+void node_status(struct node *n, struct call_status *c); /* adds "store" */
+bool node_has_leader(const struct node *n);
+bool node_is_leader(const struct node *n);
+
+#endif
