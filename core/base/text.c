@@ -86,7 +86,7 @@ static bool parse_term(const char **s, const char *end, uint64_t *ns)
     if (p < end && *p == '.') {
         /* Digits that no longer fit are below a nanosecond. */
         for (p++; p < end && *p >= '0' && *p <= '9'; p++, digits++) {
-            if (part_full || part > (RANGE_NS - 1) / 10 - 1) {
+            if (part_full || part >= RANGE_NS / 10) {
                 part_full = true;
                 continue;
             }
@@ -117,8 +117,8 @@ bool text_parse_duration(const char *s, size_t len, int64_t *ns)
     }
     while (s < end) {
         if (!parse_term(&s, end, &term)) return false;
-        sum += term; /* each at most 2^63: no wrap */
-        if (sum > RANGE_NS) return false;
+        if (term > RANGE_NS - sum) return false;
+        sum += term;
     }
     if (!negative && sum == RANGE_NS) return false;
     *ns = negative ? (int64_t)-sum : (int64_t)sum;
@@ -338,7 +338,7 @@ size_t text_real(char out[TEXT_REAL_MAX], double v)
         out[n++] = '0';
     } else {
         /* A whole number below 2^53 is its own shortest form, but for trailing zeros. */
-        if (v < 9007199254740992.0 && v == floor(v))
+        if (v < 9007199254740992.0 && v == (double)(uint64_t)v)
             decimal_of_u64(&d, (uint64_t)v, 0);
         else if (!decimal_by_division(&d, v))
             decimal_by_trial(&d, v);
