@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-static const uint64_t SECOND_NS = 1000000000U;
+#define SECOND_NS UINT64_C(1000000000)
 
 static size_t put_u64(char *out, uint64_t v)
 {
@@ -52,9 +52,9 @@ static uint64_t unit_ns(const char *s, size_t left, size_t *len)
         {"\u00b5s", 1000},
         {"\u03bcs", 1000},
         {"ms", 1000 * 1000},
-        {"s", 1000 * 1000000},
-        {"m", 60 * 1000000000U},
-        {"h", 3600 * 1000000000U},
+        {"s", SECOND_NS},
+        {"m", 60 * SECOND_NS},
+        {"h", 3600 * SECOND_NS},
     };
     size_t n = 0;
 
