@@ -2,8 +2,8 @@
 /*
  * node: one member of a cluster: raft + wal + db, and the threads they run on (design 4).
  *
- * node_open() recovers what is on disk; node_start() starts the threads; calls may come from any thread from then until
- * node_stop().  Many nodes fit in one process.
+ * node_open() recovers what is on disk; node_start() starts the threads; calls may come
+ * from any thread from then until node_stop().  Many nodes fit in one process.
  */
 #ifndef CORE_NODE_NODE_H
 #define CORE_NODE_NODE_H
@@ -21,26 +21,26 @@ struct metrics;
 struct node; /* opaque */
 
 struct node_options {
-    const char *id;              /* this node's ID in the cluster */
-    const char *data_dir;        /* must exist */
-    const char *raft_addr;       /* advertised */
-    const char *http_addr;       /* advertised host:port */
-    bool https;                  /* the HTTP port speaks TLS */
+    const char *id;        /* this node's ID in the cluster */
+    const char *data_dir;  /* must exist */
+    const char *raft_addr; /* advertised */
+    const char *http_addr; /* advertised host:port */
+    bool https;            /* the HTTP port speaks TLS */
     const char *version;
     bool non_voter;
 
     bool on_disk;
-    const char *on_disk_path;    /* NULL: <data_dir>/db.sqlite */
+    const char *on_disk_path; /* NULL: <data_dir>/db.sqlite */
     bool foreign_keys;
     const char *const *extensions; /* files already copied below data_dir */
     size_t n_extensions;
-    unsigned readers;            /* threads kept for reads; 0 = usable cores */
-    unsigned max_readers;        /* most that run at once when they are slow; 0 = 256 */
+    unsigned readers;     /* threads kept for reads; 0 = usable cores */
+    unsigned max_readers; /* most that run at once when they are slow; 0 = 256 */
 
     uint32_t heartbeat_ms, election_ms, lease_ms, commit_ms, apply_timeout_ms;
-    uint64_t snapshot_entries;      /* -raft-snap */
-    uint64_t snapshot_interval_ns;  /* -raft-snap-int */
-    uint64_t snapshot_wal_bytes;    /* -raft-snap-wal-size */
+    uint64_t snapshot_entries;     /* -raft-snap */
+    uint64_t snapshot_interval_ns; /* -raft-snap-int */
+    uint64_t snapshot_wal_bytes;   /* -raft-snap-wal-size */
     bool shutdown_on_remove;
     const char *raft_log_level;
 
@@ -49,36 +49,43 @@ struct node_options {
     struct logger *logger;
     struct metrics *metrics;
 
-    /* The node met an error after which it must not serve (failed fsync, an entry that could not be applied): called
-     * once, from any of its threads, after it has stopped answering.  The process should end. */
+    /* The node met an error after which it must not serve (failed fsync, an entry that
+     * could not be applied): called once, from any of its threads, after it has stopped
+     * answering.  The process should end. */
     void (*on_fatal)(void *arg, const struct why *why);
     void *on_fatal_arg;
 };
 
 /*
- * Recover log and identity from data_dir and open the database (empty; the log is replayed into it once the threads
- * run).  ERR_CORRUPT for a damaged log, ERR_INVALID for a directory that is not ours.  On ERR_OK the caller owns *out.
+ * Recover log and identity from data_dir and open the database (empty; the log is
+ * replayed into it once the threads run).  ERR_CORRUPT for a damaged log, ERR_INVALID for
+ * a directory that is not ours.  On ERR_OK the caller owns *out.
  */
-MUST_USE enum err node_open(struct node **out, const struct node_options *o, struct why *why);
+MUST_USE enum err node_open(struct node **out, const struct node_options *o,
+                            struct why *why);
 
-/* Does the log or a snapshot hold a configuration, i.e. has this node been part of a cluster? */
+/* Does the log or a snapshot hold a configuration, i.e. has this node been part of a
+ * cluster? */
 bool node_has_peers(const struct node *n);
 
 /* Start the threads.  A node that is its cluster's only voter elects itself at once. */
 MUST_USE enum err node_start(struct node *n, struct why *why);
 
-/* Make a new single-node cluster of this node.  Blocks until the configuration is in the log.  ERR_EXISTS if there is one. */
+/* Make a new single-node cluster of this node.  Blocks until the configuration is in the
+ * log.  ERR_EXISTS if there is one. */
 MUST_USE enum err node_bootstrap(struct node *n, struct why *why);
 
-/* Block until a leader is known and, on the leader, everything committed before is applied; or
- * timeout_ms has passed (false).  For start-up messages and tests. */
+/* Block until a leader is known and, on the leader, everything committed before is
+ * applied; or timeout_ms has passed (false).  For start-up messages and tests. */
 bool node_wait_ready(struct node *n, unsigned timeout_ms);
 
-/* Refuse new calls, end those under way, make the log durable, join the threads.  Blocks.  Safe to call twice. */
+/* Refuse new calls, end those under way, make the log durable, join the threads.  Blocks.
+ * Safe to call twice. */
 void node_stop(struct node *n);
 void node_free(struct node *n); /* NULL is allowed; stops first */
 
-/* --- calls: any thread; see call.h ----------------------------------------------------------- */
+/* --- calls: any thread; see call.h
+ * ----------------------------------------------------------- */
 void node_execute(struct node *n, struct call_execute *c);
 void node_query(struct node *n, struct call_query *c);
 void node_request(struct node *n, struct call_query *c);

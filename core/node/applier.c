@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/node/applier.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/base/crc32c.h"
+#include "core/base/list.h"
+#include "core/base/logger.h"
+#include "core/node/command.h"
+
+struct load { /* a SQLite file arriving in chunks */
+    uint64_t id;
+    int fd; /* -1 = none under way */
+    uint64_t size;
+    uint32_t crc;
+};
+
+struct applier {
+    struct db *db; /* borrowed */
+    struct logger *logger;
+    struct arena arena; /* one entry's decoded message */
+    char load_path[4096];
+    struct load load;
+    _Atomic uint64_t index, time_ns;
+    atomic_bool loading;
+};
+
+struct apply_job *apply_job_new(size_t cap)
+{
+    struct apply_job *j = malloc(sizeof *j + cap * sizeof j->items[0]);
+
+    if (j == NULL) return NULL;
+    memset(&j->mail, 0, sizeof j->mail);
+    j->n = 0;
+    j->cap = cap;
+    return j;
+}
+
+void apply_job_free(struct apply_job *j)
+{
+    if (j == NULL) return;
+    for (size_t i = 0; i < j->n; i++) blob_unref(j->items[i].entry.payload);
+    free(j);
+}
+
+enum err applier_new(struct applier **out, struct db *d, const char *scratch_dir,
+                     struct logger *logger, struct why *why)
+{
+    struct applier *a = calloc(1, sizeof *a);
+    int n;
+
+    if (a == NULL) return why_set(why, ERR_NOMEM, "out of memory");
+    a->db = d;
+    a->logger = logger;
+    a->load.fd = -1;
+    arena_init(&a->arena, 0);
+    n = snprintf(a->load_path, sizeof a->load_path, "%s/load.sqlite", scratch_dir);
+    if (n < 0 || (size_t)n >= sizeof a->load_path) {
+        free(a);
+        return why_set(why, ERR_TOO_BIG, "data directory path is too long");
+    }
+    *out = a;
+    return ERR_OK;
+}
+
+static void load_drop(struct applier *a)
+{
+    if (a->load.fd < 0) return;
+    close(a->load.fd);
+    a->load.fd = -1;
+    unlink(a->load_path);
+    atomic_store(&a->loading, false);
+}
+
+void applier_free(struct applier *a)
+{
+    if (a == NULL) return;
+    load_drop(a);
+    arena_fini(&a->arena);
+    free(a);
+}
+
+static enum err load_begin(struct applier *a, uint64_t id, struct why *why)
+{
+    load_drop(a);
+    a->load.fd = open(a->load_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (a->load.fd < 0) return why_errno(why, "create %s", a->load_path);
+    a->load.id = id;
+    a->load.size = 0;
+    a->load.crc = 0;
+    atomic_store(&a->loading, true);
+    return ERR_OK;
+}
+
+/* A chunk that does not continue the load under way is refused, the same on every node:
+ * what came before it decides, and that is the log.  Refusals are the proposer's; only
+ * this node's own trouble is an error. */
+static enum err apply_load(struct applier *a, const struct db_context *ctx,
+                           const Rqlite__LoadChunk *m, struct why *refusal,
+                           struct why *why)
+{
+    enum err e;
+
+    if (m->offset == 0) {
+        e = load_begin(a, m->load, why);
+        if (e) return e;
+    } else if (a->load.fd < 0 || a->load.id != m->load || a->load.size != m->offset) {
+        db_apply_nothing(a->db, ctx);
+        (void)why_set(refusal, ERR_INVALID, "load interrupted by another one");
+        return ERR_OK;
+    }
+    for (size_t done = 0; done < m->data.len;) {
+        ssize_t n = pwrite(a->load.fd, m->data.data + done, m->data.len - done,
+                           (off_t)(a->load.size + done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return why_errno(why, "write %s", a->load_path);
+        done += (size_t)n;
+    }
+    a->load.crc = crc32c(a->load.crc, m->data.data, m->data.len);
+    a->load.size += m->data.len;
+    if (!m->last) {
+        db_apply_nothing(a->db, ctx);
+        return ERR_OK;
+    }
+    if (a->load.size != m->size || a->load.crc != m->crc32c) {
+        load_drop(a);
+        db_apply_nothing(a->db, ctx);
+        (void)why_set(refusal, ERR_INVALID,
+                      "load does not match its length and checksum");
+        return ERR_OK;
+    }
+    e = db_apply_replace(a->db, ctx, a->load_path, why);
+    load_drop(a);
+    return e;
+}
+
+static enum err apply_entry(struct applier *a, const struct raft_entry *entry,
+                            struct row_sink *sink, struct call *call, struct why *why)
+{
+    struct db_context ctx = {.index = entry->index, .term = entry->term};
+    struct command cmd;
+    enum err e;
+
+    if (entry->type < RAFT_ENTRY_APP || entry->type == COMMAND_QUERY) {
+        ctx.time_ns = atomic_load_explicit(&a->time_ns, memory_order_relaxed);
+        db_apply_nothing(a->db, &ctx);
+        if (entry->type == COMMAND_QUERY && call != NULL) {
+            struct call_query *q = LIST_ITEM(call, struct call_query, call);
+            struct db_request req = {.n = q->request->n_statements,
+                                     .transaction = q->request->transaction,
+                                     .noparse = q->request->noparse,
+                                     .rows = q->request->rows,
+                                     .qualify_columns = q->request->qualify_columns,
+                                     .limited = q->request->db_timeout_ns > 0};
+
+            if (q->request->db_timeout_ns > 0)
+                req.timeout_ns = (uint64_t)q->request->db_timeout_ns;
+            req.stmts = command_statements(&a->arena, q->request->statements, req.n);
+            if (req.stmts == NULL) return why_set(why, ERR_NOMEM, "out of memory");
+            return db_query_here(a->db, &req, q->sink, why);
+        }
+        return ERR_OK;
+    }
+    e = command_decode(&cmd, &a->arena, entry->type, entry->payload, why);
+    if (e) return err_wrap(why, e, "entry %" PRIu64, entry->index);
+
+    /* Time never runs backwards, whichever clock a later leader has: the rule depends on
+     * the log alone, so every node comes to the same time. */
+    ctx.time_ns = atomic_load_explicit(&a->time_ns, memory_order_relaxed);
+    if (cmd.time_ns > ctx.time_ns) ctx.time_ns = cmd.time_ns;
+    atomic_store_explicit(&a->time_ns, ctx.time_ns, memory_order_relaxed);
+    ctx.seed = cmd.seed;
+
+    switch (cmd.type) {
+    case COMMAND_EXECUTE: {
+        const Rqlite__ExecuteRequest *m = cmd.u.execute;
+        struct db_request req = {.n = m->n_statements,
+                                 .transaction = m->transaction,
+                                 .noparse = m->noparse,
+                                 .rows = m->rows,
+                                 .qualify_columns = m->qualify_columns,
+                                 .limited = m->max_steps > 0,
+                                 .max_steps = m->max_steps};
+
+        req.stmts = command_statements(&a->arena, m->statements, m->n_statements);
+        if (req.stmts == NULL) return why_set(why, ERR_NOMEM, "out of memory");
+        return db_apply(a->db, &ctx, &req, sink, why);
+    }
+    case COMMAND_SCRIPT:
+        return db_apply_script(a->db, &ctx, (const char *)cmd.u.script->sql.data,
+                               cmd.u.script->sql.len, sink, why);
+    case COMMAND_LOAD: {
+        struct why refusal = {0};
+
+        e = apply_load(a, &ctx, cmd.u.load, &refusal, why);
+        if (e == ERR_OK && refusal.code && call) call->why = refusal;
+        return e;
+    }
+    default:
+        return why_set(why, ERR_UNSUPPORTED, "entry %" PRIu64 " is of unknown type",
+                       entry->index);
+    }
+}
+
+static struct row_sink *sink_of(const struct apply_item *it)
+{
+    if (it->call == NULL || it->entry.type == COMMAND_QUERY) return NULL;
+    return LIST_ITEM(it->call, struct call_execute, call)->sink;
+}
+
+static void fail_jobs(struct mail *jobs, const struct why *why)
+{
+    for (struct mail *m = jobs, *next; m != NULL; m = next) {
+        struct apply_job *j = LIST_ITEM(m, struct apply_job, mail);
+
+        next = m->next;
+        for (size_t i = 0; i < j->n; i++) {
+            struct call *c = j->items[i].call;
+
+            if (c == NULL) continue;
+            c->why = *why;
+            c->done(c);
+        }
+        apply_job_free(j);
+    }
+}
+
+enum err applier_run(struct applier *a, struct mail *jobs, struct why *why)
+{
+    struct why local = {0};
+    uint64_t index = atomic_load_explicit(&a->index, memory_order_relaxed);
+    enum err e = ERR_OK;
+
+    for (struct mail *m = jobs; m != NULL && e == ERR_OK; m = m->next) {
+        struct apply_job *j = LIST_ITEM(m, struct apply_job, mail);
+
+        for (size_t i = 0; i < j->n && e == ERR_OK; i++) {
+            struct apply_item *it = &j->items[i];
+
+            CHECK(index == 0 || it->entry.index == index + 1);
+            arena_reset(&a->arena);
+            e = apply_entry(a, &it->entry, sink_of(it), it->call, &local);
+            index = it->entry.index;
+        }
+    }
+    if (e == ERR_OK) e = db_commit(a->db, &local);
+    if (e != ERR_OK) {
+        local.code = e;
+        if (why) *why = local;
+        fail_jobs(jobs, &local);
+        return e;
+    }
+    atomic_store_explicit(&a->index, index, memory_order_release);
+    for (struct mail *m = jobs, *next; m != NULL; m = next) {
+        struct apply_job *j = LIST_ITEM(m, struct apply_job, mail);
+
+        next = m->next;
+        for (size_t i = 0; i < j->n; i++) {
+            struct call *c = j->items[i].call;
+
+            if (c) c->done(c);
+        }
+        apply_job_free(j);
+    }
+    return ERR_OK;
+}
+
+uint64_t applier_index(const struct applier *a)
+{
+    return atomic_load_explicit(&a->index, memory_order_acquire);
+}
+
+uint64_t applier_time_ns(const struct applier *a)
+{
+    return atomic_load_explicit(&a->time_ns, memory_order_relaxed);
+}
+
+bool applier_loading(const struct applier *a)
+{
+    return atomic_load(&a->loading);
+}

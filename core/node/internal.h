@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of core/node share: the node's parts and who owns them.
+ *
+ *   node.c      opening, the threads, closing
+ *   calls.c     requests from other threads, and their way through the threads
+ *   loads.c     databases loaded and backups taken (on reader threads)
+ *   status.c    what /status tells
+ */
+#ifndef CORE_NODE_INTERNAL_H
+#define CORE_NODE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "core/base/clock.h"
+#include "core/base/list.h"
+#include "core/base/logger.h"
+#include "core/base/mailbox.h"
+#include "core/base/metrics.h"
+#include "core/base/rand.h"
+#include "core/node/applier.h"
+#include "core/node/member.h"
+#include "core/node/node.h"
+#include "core/node/readers.h"
+#include "core/raft/raft.h"
+#include "core/wal/wal.h"
+
+struct event;
+struct event_base;
+
+struct node {
+    struct node_options o; /* texts copied into names */
+    struct arena names;
+    char scratch_dir[4096], wal_dir[4096], db_path[4096];
+
+    struct raft *raft;       /* owned; node thread */
+    struct member *member;   /* owned; node thread */
+    struct wal *wal;         /* owned; wal thread */
+    struct db *db;           /* owned; apply thread */
+    struct applier *applier; /* owned; apply thread */
+    struct readers *readers; /* owned; any thread submits */
+
+    struct mailbox *box, *wal_box, *apply_box; /* owned */
+    pthread_t thread, wal_thread, apply_thread;
+    bool started, wal_started, apply_started, thread_started;
+    struct event_base *base;
+    struct event *box_event, *timer;
+    uint64_t timer_ms;  /* when the timer will fire; UINT64_MAX = not set */
+    uint64_t last_wall; /* the leader's clock never runs backwards */
+    struct rand rand;   /* seeds of entries; node thread */
+    bool ending;        /* node thread: leave the loop */
+
+    struct applied_mail { /* the apply thread's report; at most one is on its way */
+        struct mail mail;
+        _Atomic uint64_t index, hash;
+        atomic_bool posted;
+    } applied;
+
+    /* Published by the node thread, read by any. */
+    atomic_bool open, is_leader, has_leader, caught_up;
+    _Atomic uint64_t term, strong_read_term, commit, last_contact_ms;
+    atomic_bool failed;
+
+    pthread_mutex_t
+        lock; /* guards what follows: short texts that any thread may ask for */
+    char leader_id[RAFT_ID_MAX + 1], leader_addr[RAFT_ADDR_MAX + 1];
+    pthread_cond_t lock_changed; /* broadcast when the leader changes or catches up */
+    struct {                     /* for /nodes, from any thread */
+        struct raft_member *members;
+        size_t n;
+    } view;
+
+    uint64_t start_wall_ns;
+};
+
+static inline uint64_t node_now_ms(const struct node *n)
+{
+    return clock_mono_ns(n->o.clock) / 1000000;
+}
+
+/* Fail a call at once, from whatever thread. */
+void call_fail(struct call *c, enum err code, const char *text);
+
+/* Have deliver(m, node) run on the node thread; false when the node is closing. */
+bool node_post(struct node *n, struct mail *m,
+               void (*deliver)(struct mail *m, void *node));
+
+/* Post a proposal that the node makes itself (chunks of a load). */
+void node_propose(struct node *n, struct call_execute *c, uint8_t type);
+
+/* Add what the node thread knows to "store"; called there. */
+void status_from_node(struct node *n, struct doc *store);
+/* The rest, on a reader's thread. */
+void status_from_reader(struct node *n, struct doc *store, struct db_reader *r);
+
+#endif

@@ -1,0 +1,716 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/node/internal.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/base/io.h"
+
+/* --- threads
+ * ---------------------------------------------------------------------------------- */
+
+static void deliver_wal_done(struct mail *m, void *arg)
+{
+    struct node *n = arg;
+
+    member_wal_done(n->member, LIST_ITEM(m, struct wal_job, mail), node_now_ms(n));
+}
+
+static void *wal_main(void *arg)
+{
+    struct node *n = arg;
+    struct mail *jobs;
+
+    while ((jobs = mailbox_wait(n->wal_box, -1)) != NULL || !mailbox_closed(n->wal_box)) {
+        struct why why = {0};
+
+        if (jobs == NULL) continue;
+        (void)wal_jobs_run(n->wal, jobs, &why); /* each job carries its outcome back */
+        for (struct mail *next; jobs; jobs = next) {
+            next = jobs->next;
+            jobs->deliver = deliver_wal_done;
+            if (mailbox_post_always(n->box, jobs) != ERR_OK)
+                wal_job_free(LIST_ITEM(jobs, struct wal_job, mail));
+        }
+    }
+    return NULL;
+}
+
+static void deliver_applied(struct mail *m, void *arg)
+{
+    struct node *n = arg;
+
+    (void)m;
+    atomic_store(&n->applied.posted,
+                 false); /* before reading, so that a later report is not missed */
+    member_applied(n->member, atomic_load(&n->applied.index),
+                   atomic_load(&n->applied.hash), node_now_ms(n));
+}
+
+static void deliver_fatal(struct mail *m, void *arg);
+
+struct fatal_mail {
+    struct mail mail;
+    struct why why;
+};
+
+static void *apply_main(void *arg)
+{
+    struct node *n = arg;
+    struct mail *jobs;
+
+    while ((jobs = mailbox_wait(n->apply_box, -1)) != NULL ||
+           !mailbox_closed(n->apply_box)) {
+        struct why why = {0};
+        uint64_t index;
+
+        if (jobs == NULL) continue;
+        if (atomic_load(&n->failed)) {
+            for (struct mail *next; jobs;
+                 jobs = next) { /* after a failure nothing more is applied */
+                struct apply_job *j = LIST_ITEM(jobs, struct apply_job, mail);
+
+                next = jobs->next;
+                for (size_t i = 0; i < j->n; i++)
+                    if (j->items[i].call)
+                        call_fail(j->items[i].call, ERR_CLOSED, "store not open");
+                apply_job_free(j);
+            }
+            continue;
+        }
+        if (applier_run(n->applier, jobs, &why) != ERR_OK) {
+            struct fatal_mail *f = calloc(1, sizeof *f);
+
+            atomic_store(&n->failed, true);
+            if (f == NULL) continue;
+            f->why = why;
+            f->mail.deliver = deliver_fatal;
+            if (mailbox_post_always(n->box, &f->mail) != ERR_OK) free(f);
+            continue;
+        }
+        atomic_store(&n->applied.hash, db_effect_hash(n->db, &index));
+        atomic_store(&n->applied.index, applier_index(n->applier));
+        if (!atomic_exchange(&n->applied.posted, true)) {
+            n->applied.mail.deliver = deliver_applied;
+            (void)mailbox_post_always(n->box,
+                                      &n->applied.mail); /* refused only when closing */
+        }
+    }
+    return NULL;
+}
+
+static void publish(struct node *n)
+{
+    bool leader = raft_role(n->raft) == RAFT_LEADER;
+
+    atomic_store(&n->caught_up, leader && member_caught_up(n->member));
+    atomic_store(&n->is_leader, leader);
+    atomic_store(&n->has_leader, raft_leader(n->raft)[0] != '\0');
+    atomic_store(&n->term, raft_term(n->raft));
+    atomic_store(&n->commit, raft_commit(n->raft));
+    atomic_store(&n->strong_read_term, member_strong_read_term(n->member));
+}
+
+static void set_timer(struct node *n)
+{
+    uint64_t at = member_deadline_ms(n->member), now;
+    struct timeval tv;
+
+    /* A timer that fires early only looks again; moving it at every step would cost a
+     * heap update each. */
+    if (at >= n->timer_ms || at == UINT64_MAX) return;
+    now = node_now_ms(n);
+    n->timer_ms = at;
+    at = at > now ? at - now : 0;
+    tv.tv_sec = (time_t)(at / 1000);
+    tv.tv_usec = (suseconds_t)(at % 1000 * 1000);
+    event_add(n->timer, &tv);
+}
+
+static void after_turn(struct node *n)
+{
+    bool was = atomic_load(&n->caught_up);
+
+    publish(n);
+    if (atomic_load(&n->caught_up) != was) {
+        pthread_mutex_lock(&n->lock);
+        pthread_cond_broadcast(&n->lock_changed);
+        pthread_mutex_unlock(&n->lock);
+    }
+    set_timer(n);
+    if (n->ending) event_base_loopbreak(n->base);
+}
+
+static void correct_own_address(struct node *n);
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct node *n = arg;
+    uint64_t now = node_now_ms(n);
+
+    (void)fd;
+    (void)what;
+    n->timer_ms = UINT64_MAX;
+    if (now >= member_deadline_ms(n->member)) member_tick(n->member, now);
+    after_turn(n);
+}
+
+static void on_mail(evutil_socket_t fd, short what, void *arg)
+{
+    struct node *n = arg;
+    struct mail *m = mailbox_take(n->box);
+
+    (void)fd;
+    (void)what;
+    for (struct mail *next; m; m = next) {
+        next = m->next;
+        m->deliver(m, n);
+    }
+    member_flush(n->member, node_now_ms(n));
+    correct_own_address(n);
+    after_turn(n);
+}
+
+static void *node_main(void *arg)
+{
+    struct node *n = arg;
+
+    event_base_loop(n->base, EVLOOP_NO_EXIT_ON_EMPTY);
+    return NULL;
+}
+
+bool node_post(struct node *n, struct mail *m,
+               void (*deliver)(struct mail *m, void *node))
+{
+    m->deliver = deliver;
+    return mailbox_post_always(n->box, m) == ERR_OK;
+}
+
+/* --- what the member asks of its host
+ * ----------------------------------------------------------- */
+
+static void port_to_wal(void *host, struct wal_job *job)
+{
+    struct node *n = host;
+
+    if (mailbox_post_always(n->wal_box, &job->mail) != ERR_OK) wal_job_free(job);
+}
+
+static void port_to_apply(void *host, struct apply_job *job)
+{
+    struct node *n = host;
+
+    if (mailbox_post_always(n->apply_box, &job->mail) == ERR_OK) return;
+    for (size_t i = 0; i < job->n; i++)
+        if (job->items[i].call)
+            call_fail(job->items[i].call, ERR_CLOSED, "store not open");
+    apply_job_free(job);
+}
+
+static void port_send(void *host, const struct raft_message *messages, size_t count)
+{
+    (void)host; /* a sole voter has nobody to write to */
+    (void)messages;
+    (void)count;
+}
+
+static void log_leader(struct node *n)
+{
+    const char *id = raft_leader(n->raft);
+    const struct raft_member *m =
+        id[0] ? raft_config_find(raft_config(n->raft), id) : NULL;
+
+    metrics_add(n->o.metrics, METRIC_store_leader_changes_observed, 1);
+    if (id[0] == '\0')
+        logger_info(n->o.logger, "store", "Leader is now unknown");
+    else if (strcmp(id, n->o.id) == 0)
+        logger_info(n->o.logger, "store", "this node (ID=%s, addr=%s) is now Leader", id,
+                    n->o.raft_addr);
+    else
+        logger_info(n->o.logger, "store", "node %s at %s is now Leader", id,
+                    m ? m->addr : "?");
+}
+
+static void publish_view(struct node *n)
+{
+    const struct raft_config *c = raft_config(n->raft);
+    const char *id = raft_leader(n->raft);
+    const struct raft_member *leader = id[0] ? raft_config_find(c, id) : NULL;
+    struct raft_member *copy = NULL;
+
+    if (c->n > 0) {
+        copy = malloc(c->n * sizeof *copy);
+        if (copy) memcpy(copy, c->members, c->n * sizeof *copy);
+    }
+    pthread_mutex_lock(&n->lock);
+    snprintf(n->leader_id, sizeof n->leader_id, "%s", id);
+    snprintf(n->leader_addr, sizeof n->leader_addr, "%s", leader ? leader->addr : "");
+    free(n->view.members);
+    n->view.members = copy;
+    n->view.n = copy ? c->n : 0;
+    pthread_cond_broadcast(&n->lock_changed);
+    pthread_mutex_unlock(&n->lock);
+}
+
+/* A sole voter whose address changed corrects it in the configuration: nobody else can
+ * (server.md 12). */
+static void correct_own_address(struct node *n)
+{
+    const struct raft_config *c = raft_config(n->raft);
+    const struct raft_member *me = raft_config_find(c, n->o.id);
+    uint64_t index;
+
+    if (raft_role(n->raft) != RAFT_LEADER || c->n != 1 || me == NULL) return;
+    if (strcmp(me->addr, n->o.raft_addr) == 0 || !member_caught_up(n->member)) return;
+    if (member_change(n->member, true, n->o.id, n->o.raft_addr, true, &index,
+                      node_now_ms(n)) == ERR_OK)
+        logger_info(n->o.logger, "store", "own Raft address is now %s", n->o.raft_addr);
+}
+
+static void port_changed(void *host, const struct raft_effects *fx)
+{
+    struct node *n = host;
+
+    if (fx->leader_changed) log_leader(n);
+    publish(n);
+    if (fx->leader_changed || fx->config_changed) publish_view(n);
+}
+
+static void port_no_snapshot(void *host, const char *peer, uint64_t index)
+{
+    (void)host;
+    (void)peer;
+    (void)index;
+}
+
+static void port_no_install(void *host, const char *from, uint64_t index, uint64_t term)
+{
+    (void)host;
+    (void)from;
+    (void)index;
+    (void)term;
+}
+
+static void port_fatal(void *host, const struct why *why)
+{
+    struct node *n = host;
+
+    atomic_store(&n->failed, true);
+    atomic_store(&n->open, false);
+    logger_error(n->o.logger, "store", "node stops serving: %s", why->text);
+    if (n->o.on_fatal) n->o.on_fatal(n->o.on_fatal_arg, why);
+}
+
+static void deliver_fatal(struct mail *m, void *arg)
+{
+    struct node *n = arg;
+    struct fatal_mail *f = LIST_ITEM(m, struct fatal_mail, mail);
+
+    member_stop(n->member, ERR_CLOSED, "store not open");
+    port_fatal(n, &f->why);
+    free(f);
+}
+
+static uint64_t port_wall_ns(void *host)
+{
+    struct node *n = host;
+    uint64_t now = clock_wall_ns(n->o.clock);
+
+    if (now > n->last_wall) n->last_wall = now;
+    return n->last_wall;
+}
+
+static uint64_t port_random(void *host)
+{
+    return rand_u64(&((struct node *)host)->rand);
+}
+
+static const struct member_ports ports = {
+    .to_wal = port_to_wal,
+    .to_apply = port_to_apply,
+    .send = port_send,
+    .changed = port_changed,
+    .send_snapshot = port_no_snapshot,
+    .expect_snapshot = port_no_install,
+    .fatal = port_fatal,
+    .wall_ns = port_wall_ns,
+    .random = port_random,
+};
+
+/* --- opening
+ * ------------------------------------------------------------------------------------ */
+
+static unsigned usable_cores(void)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+
+    return n < 1 ? 1 : (unsigned)n;
+}
+
+static enum err copy_options(struct node *n, const struct node_options *o,
+                             struct why *why)
+{
+    const char **ext;
+
+    n->o = *o;
+    arena_init(&n->names, 0);
+    n->o.id = arena_strdup(&n->names, o->id);
+    n->o.data_dir = arena_strdup(&n->names, o->data_dir);
+    n->o.raft_addr = arena_strdup(&n->names, o->raft_addr);
+    n->o.http_addr = arena_strdup(&n->names, o->http_addr);
+    n->o.version = arena_strdup(&n->names, o->version);
+    n->o.raft_log_level =
+        arena_strdup(&n->names, o->raft_log_level ? o->raft_log_level : "WARN");
+    if (o->on_disk_path) n->o.on_disk_path = arena_strdup(&n->names, o->on_disk_path);
+    ext = arena_calloc(&n->names, o->n_extensions + 1, sizeof *ext);
+    for (size_t i = 0; ext && i < o->n_extensions; i++)
+        ext[i] = arena_strdup(&n->names, o->extensions[i]);
+    n->o.extensions = ext;
+    if (n->o.readers == 0) n->o.readers = usable_cores();
+    if (n->o.max_readers == 0) n->o.max_readers = 256;
+    if (arena_failed(&n->names)) return why_set(why, ERR_NOMEM, "out of memory");
+    if (strlen(o->id) > RAFT_ID_MAX)
+        return why_set(why, ERR_INVALID, "node ID is longer than %d bytes", RAFT_ID_MAX);
+    if (strlen(o->raft_addr) > RAFT_ADDR_MAX)
+        return why_set(why, ERR_INVALID, "Raft address is longer than %d bytes",
+                       RAFT_ADDR_MAX);
+    if (strlen(o->data_dir) > sizeof n->wal_dir - 64)
+        return why_set(why, ERR_INVALID, "data directory path is too long");
+    snprintf(n->wal_dir, sizeof n->wal_dir, "%.4000s/wal", o->data_dir);
+    snprintf(n->scratch_dir, sizeof n->scratch_dir, "%.4000s/scratch", o->data_dir);
+    if (o->on_disk && o->on_disk_path)
+        snprintf(n->db_path, sizeof n->db_path, "%s", o->on_disk_path);
+    else if (o->on_disk)
+        snprintf(n->db_path, sizeof n->db_path, "%.4000s/db.sqlite", o->data_dir);
+    return ERR_OK;
+}
+
+/* raft_new() wants term and vote, which the log gives only when it has been read to its
+ * end; so the entries are kept until then.  Only references: the bytes exist once. */
+struct replayed {
+    struct raft_entry *entries;
+    size_t n, cap;
+};
+
+static enum err keep_entry(const struct raft_entry *e, void *arg, struct why *why)
+{
+    struct replayed *r = arg;
+
+    if (r->n == r->cap) {
+        size_t cap = r->cap ? r->cap * 2 : 1024;
+        struct raft_entry *p = realloc(r->entries, cap * sizeof *p);
+
+        if (p == NULL) return why_set(why, ERR_NOMEM, "out of memory");
+        r->entries = p;
+        r->cap = cap;
+    }
+    r->entries[r->n++] = *e;
+    blob_ref(e->payload);
+    return ERR_OK;
+}
+
+static enum err open_log(struct node *n, struct why *why)
+{
+    struct wal_options wo = {.io = n->o.io,
+                             .logger = n->o.logger,
+                             .dir = n->wal_dir,
+                             .compress_above = 64 << 10,
+                             .prepare_in_background = true};
+    struct raft_options ro = {.id = n->o.id,
+                              .seed = rand_entropy(),
+                              .heartbeat_ms = n->o.heartbeat_ms,
+                              .election_ms = n->o.election_ms,
+                              .lease_ms = n->o.lease_ms,
+                              .commit_ms = n->o.commit_ms};
+    struct raft_restored restored = {0};
+    struct wal_found found;
+    struct replayed log = {0};
+    enum err e;
+
+    e = wal_open(&n->wal, &wo, &found, keep_entry, &log, why);
+    if (!e) {
+        restored.term = found.term;
+        restored.vote = found.vote;
+        e = raft_new(&n->raft, &ro, &restored, why);
+    }
+    for (size_t i = 0; i < log.n; i++) {
+        if (!e) e = raft_restore(n->raft, &log.entries[i], why);
+        blob_unref(log.entries[i].payload);
+    }
+    free(log.entries);
+    if (e) return err_wrap(why, e, "open log in %s", n->wal_dir);
+    if (found.last >= found.first && found.last > 0) {
+        struct wal_stats st;
+        char size[24];
+
+        wal_stats(n->wal, &st);
+        snprintf(size, sizeof size, "%" PRIu64 " kB", st.bytes / 1000);
+        logger_info(n->o.logger, "store",
+                    "raft log is %s, first index is %" PRIu64 ", last index is %" PRIu64,
+                    size, found.first, found.last);
+    } else {
+        logger_info(n->o.logger, "store",
+                    "raft log is 0 bytes at open, no entries present");
+    }
+    return ERR_OK;
+}
+
+enum err node_open(struct node **out, const struct node_options *o, struct why *why)
+{
+    struct node *n = calloc(1, sizeof *n);
+    struct db_options dbo = {0};
+    struct member_options mo = {.ports = &ports};
+    pthread_condattr_t attr;
+    enum err e;
+
+    if (n == NULL) return why_set(why, ERR_NOMEM, "out of memory");
+    pthread_mutex_init(&n->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&n->lock_changed, &attr);
+    pthread_condattr_destroy(&attr);
+    e = copy_options(n, o, why);
+    if (e) goto fail;
+    rand_init(&n->rand, rand_entropy());
+    n->timer_ms = UINT64_MAX;
+    n->start_wall_ns = clock_wall_ns(o->clock);
+    e = o->io->ops->mkdir(o->io, n->scratch_dir, why);
+    if (!e) e = open_log(n, why);
+    if (e) goto fail;
+
+    dbo.path = o->on_disk ? n->db_path : NULL;
+    dbo.scratch_dir = n->scratch_dir;
+    dbo.foreign_keys = o->foreign_keys;
+    dbo.extensions = n->o.extensions;
+    dbo.n_extensions = n->o.n_extensions;
+    dbo.logger = o->logger;
+    dbo.metrics = o->metrics;
+    e = db_open(&n->db, &dbo, why);
+    if (!e) e = applier_new(&n->applier, n->db, n->scratch_dir, o->logger, why);
+    mo.host = n;
+    mo.apply_timeout_ms = o->apply_timeout_ms ? o->apply_timeout_ms : 10000;
+    if (!e) e = member_new(&n->member, n->raft, &mo, why);
+    if (!e) e = mailbox_new(&n->box, 0, true, why);
+    if (!e) e = mailbox_new(&n->wal_box, 0, false, why);
+    if (!e) e = mailbox_new(&n->apply_box, 0, false, why);
+    if (e) goto fail;
+    n->base = event_base_new();
+    if (n->base) {
+        n->box_event =
+            event_new(n->base, mailbox_fd(n->box), EV_READ | EV_PERSIST, on_mail, n);
+        n->timer = event_new(n->base, -1, 0, on_timer, n);
+    }
+    if (n->base == NULL || n->box_event == NULL || n->timer == NULL ||
+        event_add(n->box_event, NULL) != 0) {
+        e = why_set(why, ERR_NOMEM, "cannot make the node's event loop");
+        goto fail;
+    }
+    publish_view(n);
+    *out = n;
+    return ERR_OK;
+fail:
+    node_free(n);
+    return e;
+}
+
+bool node_has_peers(const struct node *n)
+{
+    return raft_config(n->raft)->n > 0; /* before node_start(): nobody else looks */
+}
+
+static enum err start_thread(pthread_t *t, bool *started, void *(*main)(void *),
+                             struct node *n, const char *name, struct why *why)
+{
+    int rc = pthread_create(t, NULL, main, n);
+
+    if (rc != 0) {
+        errno = rc;
+        return why_errno(why, "start the %s thread", name);
+    }
+    *started = true;
+    (void)pthread_setname_np(*t, name);
+    return ERR_OK;
+}
+
+enum err node_start(struct node *n, struct why *why)
+{
+    enum err e;
+
+    e = readers_start(&n->readers, n->db, n->o.readers, n->o.max_readers, n->o.logger,
+                      why);
+    if (e) return e;
+    n->started = true;
+    e = start_thread(&n->wal_thread, &n->wal_started, wal_main, n, "wal", why);
+    if (!e)
+        e = start_thread(&n->apply_thread, &n->apply_started, apply_main, n, "apply",
+                         why);
+    if (e) return e;
+    member_tick(n->member,
+                node_now_ms(n)); /* the first deadline; a sole voter campaigns */
+    after_turn(n);
+    atomic_store(&n->open, true);
+    return start_thread(&n->thread, &n->thread_started, node_main, n, "node", why);
+}
+
+/* --- requests that block the caller
+ * --------------------------------------------------------------- */
+
+struct errand { /* something for the node thread to do while the caller waits */
+    struct mail mail;
+    void (*run)(struct node *n, struct errand *e);
+    pthread_mutex_t lock;
+    pthread_cond_t done_cond;
+    bool done;
+    enum err result;
+};
+
+static void deliver_errand(struct mail *m, void *arg)
+{
+    struct errand *e = LIST_ITEM(m, struct errand, mail);
+
+    e->run(arg, e);
+    pthread_mutex_lock(&e->lock);
+    e->done = true;
+    pthread_cond_signal(&e->done_cond);
+    pthread_mutex_unlock(&e->lock);
+}
+
+static enum err run_errand(struct node *n, void (*run)(struct node *, struct errand *))
+{
+    struct errand e = {.run = run};
+
+    pthread_mutex_init(&e.lock, NULL);
+    pthread_cond_init(&e.done_cond, NULL);
+    if (node_post(n, &e.mail, deliver_errand)) {
+        pthread_mutex_lock(&e.lock);
+        while (!e.done) pthread_cond_wait(&e.done_cond, &e.lock);
+        pthread_mutex_unlock(&e.lock);
+    } else {
+        e.result = ERR_CLOSED;
+    }
+    pthread_cond_destroy(&e.done_cond);
+    pthread_mutex_destroy(&e.lock);
+    return e.result;
+}
+
+static void errand_bootstrap(struct node *n, struct errand *e)
+{
+    struct raft_config c;
+
+    raft_config_init(&c);
+    e->result = raft_config_put(&c, n->o.id, n->o.raft_addr, true);
+    if (!e->result) e->result = member_bootstrap(n->member, &c, node_now_ms(n));
+    raft_config_fini(&c);
+}
+
+enum err node_bootstrap(struct node *n, struct why *why)
+{
+    enum err e = run_errand(n, errand_bootstrap);
+
+    if (e) return why_set(why, e, "bootstrap: %s", err_name(e));
+    return ERR_OK;
+}
+
+bool node_wait_ready(struct node *n, unsigned timeout_ms)
+{
+    struct timespec until;
+    int rc = 0;
+    bool ready;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000L;
+    if (until.tv_nsec >= 1000000000L) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000L;
+    }
+    pthread_mutex_lock(&n->lock);
+    for (;;) {
+        ready = atomic_load(&n->has_leader) &&
+                (!atomic_load(&n->is_leader) || atomic_load(&n->caught_up));
+        if (ready || rc != 0 || atomic_load(&n->failed)) break;
+        rc = pthread_cond_timedwait(&n->lock_changed, &n->lock, &until);
+    }
+    pthread_mutex_unlock(&n->lock);
+    return ready;
+}
+
+/* --- closing
+ * --------------------------------------------------------------------------------------
+ */
+
+static void errand_stop(struct node *n, struct errand *e)
+{
+    (void)e;
+    member_stop(n->member, ERR_CLOSED, "store not open");
+    n->ending = true;
+}
+
+/* The order matters: the node thread feeds the others, so it ends first; readers may
+ * still wait for a proposal of their own (a load), which member_stop() has failed by
+ * then. */
+void node_stop(struct node *n)
+{
+    if (!n->started) return;
+    n->started = false;
+    atomic_store(&n->open, false);
+    if (n->thread_started) {
+        (void)run_errand(n, errand_stop);
+        pthread_join(n->thread, NULL);
+    }
+    if (n->wal_started) {
+        mailbox_close(n->wal_box); /* what is in it is still written and synced */
+        pthread_join(n->wal_thread, NULL);
+    }
+    if (n->apply_started) {
+        mailbox_close(n->apply_box);
+        pthread_join(n->apply_thread, NULL);
+    }
+    mailbox_close(n->box);
+    readers_stop(n->readers);
+    n->readers = NULL;
+    for (struct mail *m = mailbox_take(n->box), *next; m; m = next) {
+        next = m->next;
+        m->deliver(m, n); /* frees what came back; calls that came too late are refused */
+    }
+    member_flush(n->member, node_now_ms(n));
+}
+
+void node_free(struct node *n)
+{
+    if (n == NULL) return;
+    node_stop(n);
+    member_free(n->member);
+    raft_free(n->raft);
+    applier_free(n->applier);
+    db_close(n->db);
+    wal_close(n->wal);
+    if (n->box_event) event_free(n->box_event);
+    if (n->timer) event_free(n->timer);
+    if (n->base) event_base_free(n->base);
+    mailbox_free(n->box);
+    mailbox_free(n->wal_box);
+    mailbox_free(n->apply_box);
+    free(n->view.members);
+    arena_fini(&n->names);
+    pthread_cond_destroy(&n->lock_changed);
+    pthread_mutex_destroy(&n->lock);
+    free(n);
+}
+
+bool node_has_leader(const struct node *n)
+{
+    return atomic_load(&n->open) && atomic_load(&n->has_leader);
+}
+
+bool node_is_leader(const struct node *n)
+{
+    return atomic_load(&n->is_leader);
+}

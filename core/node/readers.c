@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/node/readers.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "core/base/clock.h"
+#include "core/base/logger.h"
+
+enum {
+    STARVED_MS = 5, /* a job that waited this long wants another thread */
+    IDLE_S = 10,    /* an extra thread without work for this long ends */
+    TAKE_MAX = 4    /* jobs a thread takes at once when many wait */
+};
+
+struct readers {
+    struct db *db; /* borrowed */
+    struct logger *logger;
+    pthread_t watcher;
+    bool has_watcher;
+    pthread_mutex_t lock; /* guards all below */
+    pthread_cond_t work, ended, starve;
+    struct reader_job *first, **end;
+    size_t queued;
+    unsigned base, max, threads, idle;
+    bool stopping, watching; /* watching: the watcher is awake anyway */
+};
+
+static void run_all(struct reader_job *j, struct db_reader *conn)
+{
+    while (j) {
+        struct reader_job *next = j->next;
+
+        j->run(j, conn);
+        j = next;
+    }
+}
+
+/* Several at once when many wait: fewer trips through the lock; but leave some for the
+ * others. */
+static struct reader_job *take(struct readers *r)
+{
+    size_t share = r->queued / (r->threads ? r->threads : 1);
+    size_t n = share < 1 ? 1 : share > TAKE_MAX ? TAKE_MAX : share;
+    struct reader_job *first = r->first, *last = first;
+
+    for (size_t i = 1; i < n; i++) last = last->next;
+    r->first = last->next;
+    if (r->first == NULL) r->end = &r->first;
+    last->next = NULL;
+    r->queued -= n;
+    return first;
+}
+
+static void *reader_main(void *arg)
+{
+    struct readers *r = arg;
+    struct db_reader *conn = NULL;
+    struct why why = {0};
+    bool extra;
+
+    if (db_reader_open(r->db, &conn, &why) != ERR_OK)
+        logger_error(r->logger, "store", "failed to open read connection: %s", why.text);
+    pthread_mutex_lock(&r->lock);
+    extra = r->threads > r->base;
+    for (;;) {
+        struct reader_job *jobs;
+        bool timed_out = false;
+
+        while (r->first == NULL && !r->stopping && !timed_out) {
+            struct timespec until;
+
+            r->idle++;
+            if (extra) {
+                clock_gettime(CLOCK_MONOTONIC, &until);
+                until.tv_sec += IDLE_S;
+                timed_out = pthread_cond_timedwait(&r->work, &r->lock, &until) != 0;
+            } else {
+                pthread_cond_wait(&r->work, &r->lock);
+            }
+            r->idle--;
+        }
+        if (r->first == NULL && (r->stopping || timed_out)) break;
+        jobs = take(r);
+        pthread_mutex_unlock(&r->lock);
+        run_all(jobs, conn);
+        pthread_mutex_lock(&r->lock);
+    }
+    pthread_mutex_unlock(&r->lock);
+    db_reader_close(conn); /* before readers_stop() may go on */
+    pthread_mutex_lock(&r->lock);
+    r->threads--;
+    pthread_cond_broadcast(&r->ended);
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
+static void in_ms(struct timespec *t, long ms)
+{
+    clock_gettime(CLOCK_MONOTONIC, t);
+    t->tv_nsec += ms * 1000000L;
+    t->tv_sec += t->tv_nsec / 1000000000L;
+    t->tv_nsec %= 1000000000L;
+}
+
+/* With the lock held. */
+static bool spawn(struct readers *r)
+{
+    pthread_attr_t attr;
+    pthread_t t;
+    int rc;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    r->threads++;
+    rc = pthread_create(&t, &attr, reader_main, r);
+    pthread_attr_destroy(&attr);
+    if (rc != 0) r->threads--;
+    return rc == 0;
+}
+
+/* Looks every few milliseconds, but only while jobs wait. */
+static void *watcher_main(void *arg)
+{
+    struct readers *r = arg;
+
+    pthread_mutex_lock(&r->lock);
+    while (!r->stopping) {
+        struct timespec until;
+
+        if (r->first == NULL) {
+            r->watching = false;
+            pthread_cond_wait(&r->starve, &r->lock);
+            r->watching = true;
+            continue;
+        }
+        in_ms(&until, STARVED_MS);
+        while (!r->stopping && pthread_cond_timedwait(&r->starve, &r->lock, &until) == 0)
+            continue;
+        if (r->first && r->idle == 0 && r->threads < r->max &&
+            clock_mono_ns(clock_real()) - r->first->since_ns > STARVED_MS * 1000000ULL)
+            (void)spawn(r); /* no thread to be had: the job waits, as it would have */
+    }
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
+enum err readers_start(struct readers **out, struct db *d, unsigned n, unsigned max,
+                       struct logger *logger, struct why *why)
+{
+    struct readers *r = calloc(1, sizeof *r);
+    pthread_condattr_t attr;
+
+    if (r == NULL) return why_set(why, ERR_NOMEM, "out of memory");
+    r->db = d;
+    r->logger = logger;
+    r->base = n;
+    r->max = max < n ? n : max;
+    r->end = &r->first;
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&r->work, &attr);
+    pthread_cond_init(&r->ended, &attr);
+    pthread_cond_init(&r->starve, &attr);
+    pthread_condattr_destroy(&attr);
+    pthread_mutex_lock(&r->lock);
+    for (unsigned i = 0; i < n; i++) {
+        if (!spawn(r)) {
+            pthread_mutex_unlock(&r->lock);
+            readers_stop(r);
+            return why_set(why, ERR_NOMEM, "cannot start a reader thread");
+        }
+    }
+    pthread_mutex_unlock(&r->lock);
+    r->has_watcher = pthread_create(&r->watcher, NULL, watcher_main, r) == 0;
+    if (!r->has_watcher) {
+        readers_stop(r);
+        return why_set(why, ERR_NOMEM, "cannot start the readers' watcher");
+    }
+    *out = r;
+    return ERR_OK;
+}
+
+void readers_submit(struct readers *r, struct reader_job *j)
+{
+    bool wake, starve;
+
+    j->next = NULL;
+    j->since_ns = clock_mono_ns(clock_real());
+    pthread_mutex_lock(&r->lock);
+    *r->end = j;
+    r->end = &j->next;
+    r->queued++;
+    wake = r->idle > 0;
+    starve = !wake && !r->watching;
+    if (starve) r->watching = true;
+    pthread_mutex_unlock(&r->lock);
+    if (wake) pthread_cond_signal(&r->work);
+    if (starve) pthread_cond_signal(&r->starve);
+}
+
+void readers_stop(struct readers *r)
+{
+    if (r == NULL) return;
+    pthread_mutex_lock(&r->lock);
+    r->stopping = true;
+    pthread_cond_broadcast(&r->starve);
+    pthread_cond_broadcast(&r->work);
+    while (r->threads > 0) pthread_cond_wait(&r->ended, &r->lock);
+    pthread_mutex_unlock(&r->lock);
+    if (r->has_watcher) pthread_join(r->watcher, NULL);
+    pthread_cond_destroy(&r->work);
+    pthread_cond_destroy(&r->ended);
+    pthread_cond_destroy(&r->starve);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * readers: the threads that run reads, each with a read-only connection of its own.
+ *
+ * A few threads serve ordinary reads.  When all of them are held up by slow ones while
+ * others wait, more are started, up to a maximum, and end again when they have been idle
+ * for a while: so a handful of long queries cannot block the short ones.
+ *
+ * The queue has its own mutex, since it has many takers and a mailbox has one.  It is not
+ * bounded here: every job belongs to an HTTP request, and those are.
+ */
+#ifndef CORE_NODE_READERS_H
+#define CORE_NODE_READERS_H
+
+#include "core/db/db.h"
+#include "core/node/call.h" /* struct reader_job */
+
+struct logger;
+struct readers;
+
+MUST_USE enum err readers_start(struct readers **out, struct db *d, unsigned n,
+                                unsigned max, struct logger *logger, struct why *why);
+
+/* Any thread. */
+void readers_submit(struct readers *r, struct reader_job *j);
+
+/* Finish what is queued, join the threads, free.  Nothing may be submitted any more. NULL
+ * is allowed. */
+void readers_stop(struct readers *r);
+
+#endif

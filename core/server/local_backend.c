@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/server/local_backend.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "core/base/doc.h"
+#include "core/node/node.h"
+#include "gateway/backend.h"
+
+struct local_backend {
+    struct backend backend;
+    _Atomic(struct node *) node; /* NULL = not open */
+    void (*add_status)(void *arg, struct doc *root);
+    void *arg;
+};
+
+static struct node *node_of(struct backend *b)
+{
+    return atomic_load(&((struct local_backend *)b)->node);
+}
+
+static void not_open(struct call *c, const char *text)
+{
+    (void)why_set(&c->why, ERR_NOT_OPEN, "%s", text);
+    c->top_level = true;
+    c->done(c);
+}
+
+static void not_available(struct call *c, const char *what)
+{
+    (void)why_set(&c->why, ERR_UNSUPPORTED, "%s is not available yet", what);
+    c->done(c);
+}
+
+static void do_execute(struct backend *b, struct call_execute *c)
+{
+    struct node *n = node_of(b);
+
+    if (n) {
+        node_execute(n, c);
+        return;
+    }
+    blob_unref(c->request);
+    c->request = NULL;
+    not_open(&c->call, "store not open");
+}
+
+/* The calls that only need to know whether there is a node. */
+#define FORWARD(name)                                                                    \
+    static void do_##name(struct backend *b, struct call_##name *c)                      \
+    {                                                                                    \
+        struct node *n = node_of(b);                                                     \
+                                                                                         \
+        if (n)                                                                           \
+            node_##name(n, c);                                                           \
+        else                                                                             \
+            not_open(&c->call, "store not open");                                        \
+    }
+FORWARD(query)
+FORWARD(analyze)
+FORWARD(load)
+FORWARD(backup)
+FORWARD(remove)
+FORWARD(step_down)
+#undef FORWARD
+
+static void do_request(struct backend *b, struct call_query *c)
+{
+    struct node *n = node_of(b);
+
+    if (n)
+        node_request(n, c);
+    else
+        not_open(&c->call, "store not open");
+}
+
+static void do_nodes(struct backend *b, struct call_nodes *c)
+{
+    struct node *n = node_of(b);
+
+    if (n)
+        node_nodes(n, c);
+    else
+        not_open(&c->call,
+                 c->leader_only ? "leader not found" : "store nodes: store not open");
+}
+
+static void do_ready(struct backend *b, struct call_ready *c)
+{
+    struct node *n = node_of(b);
+
+    if (n) {
+        node_ready(n, c);
+        return;
+    }
+    c->stage = c->call.no_leader ? READY_OK : READY_NO_LEADER;
+    c->call.done(&c->call);
+}
+
+static void do_status(struct backend *b, struct call_status *c)
+{
+    struct local_backend *l = (struct local_backend *)b;
+    struct node *n = node_of(b);
+
+    l->add_status(l->arg, c->into);
+    if (n) {
+        node_status(n, c);
+        return;
+    }
+    doc_add_bool(doc_add_object(c->into, "store"), "open", false);
+    c->call.done(&c->call);
+}
+
+static void do_boot(struct backend *b, struct call_boot *c)
+{
+    (void)b;
+    not_available(&c->call, "boot");
+}
+
+static void do_snapshot(struct backend *b, struct call_snapshot *c)
+{
+    (void)b;
+    not_available(&c->call, "snapshot");
+}
+
+static void do_reap(struct backend *b, struct call_reap *c)
+{
+    (void)b;
+    not_available(&c->call, "reap");
+}
+
+static void do_join(struct backend *b, struct call_join *c)
+{
+    (void)b;
+    not_available(&c->call, "joining");
+}
+
+static bool do_disallowed(struct backend *b, const char *sql, size_t len)
+{
+    (void)b;
+    return db_text_disallowed(sql, len);
+}
+
+static bool do_has_leader(struct backend *b)
+{
+    struct node *n = node_of(b);
+
+    return n && node_has_leader(n);
+}
+
+static const struct backend_ops ops = {
+    .execute = do_execute,
+    .query = do_query,
+    .request = do_request,
+    .analyze = do_analyze,
+    .load = do_load,
+    .boot = do_boot,
+    .backup = do_backup,
+    .nodes = do_nodes,
+    .ready = do_ready,
+    .remove = do_remove,
+    .step_down = do_step_down,
+    .snapshot = do_snapshot,
+    .reap = do_reap,
+    .status = do_status,
+    .join = do_join,
+    .disallowed = do_disallowed,
+    .has_leader = do_has_leader,
+};
+
+enum err local_backend_new(struct local_backend **out,
+                           void (*add_status)(void *arg, struct doc *root), void *arg)
+{
+    struct local_backend *l = calloc(1, sizeof *l);
+
+    if (l == NULL) return ERR_NOMEM;
+    l->backend.ops = &ops;
+    l->add_status = add_status;
+    l->arg = arg;
+    *out = l;
+    return ERR_OK;
+}
+
+void local_backend_free(struct local_backend *b)
+{
+    free(b);
+}
+
+struct backend *local_backend_get(struct local_backend *b)
+{
+    return &b->backend;
+}
+
+void local_backend_attach(struct local_backend *b, struct node *n)
+{
+    atomic_store(&b->node, n);
+}
