@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "core/base/arena.h"
 #include "core/base/clock.h"
 #include "core/base/list.h"
 #include "core/base/logger.h"

@@ -98,8 +98,8 @@ static void *apply_main(void *arg)
         atomic_store(&n->applied.index, applier_index(n->applier));
         if (!atomic_exchange(&n->applied.posted, true)) {
             n->applied.mail.deliver = deliver_applied;
-            (void)mailbox_post_always(n->box,
-                                      &n->applied.mail); /* refused only when closing */
+            if (mailbox_post_always(n->box, &n->applied.mail) != ERR_OK)
+                atomic_store(&n->applied.posted, false); /* closing: nobody asks */
         }
     }
     return NULL;
