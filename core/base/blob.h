@@ -2,9 +2,9 @@
 /*
  * blob: an immutable, reference-counted block of bytes.
  *
- * How log entries travel between threads without a copy: whoever makes one fills it before it
- * is shared, then nobody writes to it again.  References are counted atomically, so the last
- * holder on any thread frees it.
+ * How log entries travel between threads without a copy: whoever makes one fills it
+ * before it is shared, then nobody writes to it again.  References are counted
+ * atomically, so the last holder on any thread frees it.
  */
 #ifndef CORE_BASE_BLOB_H
 #define CORE_BASE_BLOB_H
@@ -15,8 +15,9 @@
 
 struct blob {
     atomic_uint refs;
-    uint32_t cap;    /* bytes in data; a maker may still append while it is the only holder */
-    uint32_t len;    /* bytes used */
+    uint32_t
+        cap; /* bytes in data; a maker may still append while it is the only holder */
+    uint32_t len; /* bytes used */
     uint8_t data[];
 };
 

@@ -38,8 +38,8 @@ static inline uint64_t get_le64(const uint8_t *p)
     return (uint64_t)get_le32(p) | (uint64_t)get_le32(p + 4) << 32;
 }
 
-/* Reads fields off the front of a block of bytes.  After the first field that is not there,
- * every read gives 0 or NULL and failed stays true: check it once, at the end. */
+/* Reads fields off the front of a block of bytes.  After the first field that is not
+ * there, every read gives 0 or NULL and failed stays true: check it once, at the end. */
 struct reader {
     const uint8_t *p, *end;
     bool failed;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * clock: where time comes from.  A function table, so that the simulator can supply its own.
+ * clock: where time comes from.  A function table, so that the simulator can supply its
+ * own.
  */
 #ifndef CORE_BASE_CLOCK_H
 #define CORE_BASE_CLOCK_H
@@ -15,7 +16,13 @@ struct clock {
 /* The machine's clocks.  Static, any thread. */
 const struct clock *clock_real(void);
 
-static inline uint64_t clock_mono_ns(const struct clock *c) { return c->mono_ns(c); }
-static inline uint64_t clock_wall_ns(const struct clock *c) { return c->wall_ns(c); }
+static inline uint64_t clock_mono_ns(const struct clock *c)
+{
+    return c->mono_ns(c);
+}
+static inline uint64_t clock_wall_ns(const struct clock *c)
+{
+    return c->wall_ns(c);
+}
 
 #endif

@@ -2,7 +2,8 @@
 /*
  * io: files, as a function table: the real ones, or the simulator's faulty disk.
  *
- * Every call is checked by its caller.  Names are plain paths.  Offsets and lengths are bytes.
+ * Every call is checked by its caller.  Names are plain paths.  Offsets and lengths are
+ * bytes.
  */
 #ifndef CORE_BASE_IO_H
 #define CORE_BASE_IO_H
@@ -31,17 +32,20 @@ struct io_ops {
     enum err (*read)(struct io_file *f, uint64_t off, void *out, size_t len, size_t *got,
                      struct why *why);
     enum err (*write)(struct io_file *f, uint64_t off, const void *data, size_t len,
-                      struct why *why); /* all of it or an error */
+                      struct why *why);                   /* all of it or an error */
     enum err (*sync)(struct io_file *f, struct why *why); /* fdatasync */
     enum err (*truncate)(struct io_file *f, uint64_t size, struct why *why);
     enum err (*size)(struct io_file *f, uint64_t *out, struct why *why);
-    enum err (*mkdir)(struct io *io, const char *path, struct why *why); /* with parents, 0755; exists = ok */
+    enum err (*mkdir)(struct io *io, const char *path,
+                      struct why *why); /* with parents, 0755; exists = ok */
     enum err (*rename)(struct io *io, const char *from, const char *to, struct why *why);
-    enum err (*unlink)(struct io *io, const char *path, struct why *why); /* ERR_NOT_FOUND */
+    enum err (*unlink)(struct io *io, const char *path,
+                       struct why *why); /* ERR_NOT_FOUND */
     enum err (*sync_dir)(struct io *io, const char *path, struct why *why);
     /* Calls each(name, arg) for every entry but . and .., in any order. */
-    enum err (*list)(struct io *io, const char *path, void (*each)(const char *name, void *arg),
-                     void *arg, struct why *why);
+    enum err (*list)(struct io *io, const char *path,
+                     void (*each)(const char *name, void *arg), void *arg,
+                     struct why *why);
 };
 
 struct io {

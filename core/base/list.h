@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * list: an intrusive doubly linked ring.  The head is a node of its own; an item is in at most
- * one list per link it embeds.  Nothing is allocated, nothing locks.
+ * list: an intrusive doubly linked ring.  The head is a node of its own; an item is in at
+ * most one list per link it embeds.  Nothing is allocated, nothing locks.
  */
 #ifndef CORE_BASE_LIST_H
 #define CORE_BASE_LIST_H
@@ -13,11 +13,21 @@ struct list {
     struct list *prev, *next;
 };
 
-#define LIST_ITEM(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+#define LIST_ITEM(ptr, type, member)                                                     \
+    ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
-static inline void list_init(struct list *l) { l->prev = l->next = l; }
-static inline bool list_empty(const struct list *head) { return head->next == head; }
-static inline bool list_linked(const struct list *l) { return l->next != l && l->next != NULL; }
+static inline void list_init(struct list *l)
+{
+    l->prev = l->next = l;
+}
+static inline bool list_empty(const struct list *head)
+{
+    return head->next == head;
+}
+static inline bool list_linked(const struct list *l)
+{
+    return l->next != l && l->next != NULL;
+}
 
 static inline void list_insert(struct list *prev, struct list *item, struct list *next)
 {

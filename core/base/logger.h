@@ -3,8 +3,8 @@
  * logger: lines for people.
  *
  * "[component] YYYY/MM/DD HH:MM:SS text", local time, one write(2) per line, any thread.
- * error: someone must act.  warn: handled, worth knowing.  info: what a post-mortem wants.
- * debug: off by default, and free when off.  Never SQL parameters or credentials.
+ * error: someone must act.  warn: handled, worth knowing.  info: what a post-mortem
+ * wants. debug: off by default, and free when off.  Never SQL parameters or credentials.
  */
 #ifndef CORE_BASE_LOGGER_H
 #define CORE_BASE_LOGGER_H

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * metrics: the counters of one node, by the map and key names of /debug/vars (HTTP API 13.1).
+ * metrics: the counters of one node, by the map and key names of /debug/vars (HTTP
+ * API 13.1).
  *
- * The table in metrics_table.h names each once; METRIC_<map>_<key> (dots as underscores) is its number.
- * Adding is a relaxed atomic: any thread, no lock, no order promised between counters.
+ * The table in metrics_table.h names each once; METRIC_<map>_<key> (dots as underscores)
+ * is its number. Adding is a relaxed atomic: any thread, no lock, no order promised
+ * between counters.
  */
 #ifndef CORE_BASE_METRICS_H
 #define CORE_BASE_METRICS_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * METRIC(map, "map name", key) for every counter of /debug/vars (HTTP API 13.1), sorted by map name,
- * then key: the order in which they are printed.  Included with METRIC defined, as often as needed.
+ * METRIC(map, "map name", key) for every counter of /debug/vars (HTTP API 13.1), sorted
+ * by map name, then key: the order in which they are printed.  Included with METRIC
+ * defined, as often as needed.
  */
 /* clang-format off */
 METRIC(cdc_service, "cdc.service", batcher_events_write)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rand: a small, quick, seeded generator (xoshiro256**, seeded by splitmix64).  The same seed
- * gives the same numbers on every machine.  Not for secrets.
+ * rand: a small, quick, seeded generator (xoshiro256**, seeded by splitmix64).  The same
+ * seed gives the same numbers on every machine.  Not for secrets.
  */
 #ifndef CORE_BASE_RAND_H
 #define CORE_BASE_RAND_H

@@ -73,7 +73,7 @@ static void a_key_is_any_bytes(void **state)
 static void it_behaves_like_an_array_of_pointers(void **state)
 {
     enum { KEYS = 3000, STEPS = 200000 };
-    static char keys[KEYS][24];
+    static char keys[KEYS][32];
     static void *model[KEYS];
     size_t live = 0;
     struct map m;
@@ -133,7 +133,7 @@ static void next_visits_each_entry_once(void **state)
 {
     enum { N = 100 };
     int values[N], seen[N] = {0}, *v, visited = 0;
-    char keys[N][8];
+    char keys[N][16];
     size_t pos = 0;
     struct map m;
 
