@@ -114,7 +114,6 @@ static bool batch_follows(const uint8_t *data, uint64_t from, uint64_t len, uint
         const uint8_t *p = data + from;
         if (p[8] != RECORD_BATCH || record_peek_size(p) != RECORD_HEADER) continue;
         if (record_decode(&rec, seed, p, RECORD_HEADER) && rec.index == from) return true;
-        if (len - from < RECORD_ALIGN) break;
     }
     return false;
 }
@@ -135,7 +134,8 @@ static enum err judge_tail(struct recovered *r, const uint8_t *data, uint64_t le
         return damaged(
             r, len, "the file has been cut short and its last entries are missing", why);
     if (r->junk == 0) return ERR_OK;
-    if (batch_follows(data, r->end, r->end + r->junk, record_seed(h->seq)))
+    /* To the end: the last record may itself end in zeroes. */
+    if (batch_follows(data, r->end, len, record_seed(h->seq)))
         return damaged(r, r->end, "a record that was known to be synced is damaged", why);
     return ERR_OK;
 }

@@ -573,6 +573,31 @@ enum err wal_read(struct wal *w, uint64_t from, uint64_t to, size_t max_bytes,
 /* --- opening
  * ------------------------------------------------------------------------------- */
 
+/* Say where it was, and for damage what can be done about it. */
+static enum err blame(const char *path, enum err e, struct why *why)
+{
+    struct why cause;
+
+    if (why == NULL) return e;
+    cause = *why;
+    if (e != ERR_CORRUPT) return err_wrap(why, e, "%s", path);
+    return why_set(
+        why, e,
+        "%s: %s.  No file has been changed.  Restore the data directory of this "
+        "node from a backup or, if the cluster has others, empty it and let the "
+        "node join again",
+        path, cause.text);
+}
+
+static enum err blame_segment(const struct wal *w, const struct kept *k, enum err e,
+                              struct why *why)
+{
+    char path[PATH_MAX_BYTES];
+
+    segment_path(w, path, k);
+    return blame(path, e, why);
+}
+
 struct listing {
     struct wal *w;
     bool leftover; /* of a segment that was being prepared */
@@ -670,25 +695,6 @@ static enum err check_header(struct wal *w, struct kept *k, struct bytes *bytes,
     return ERR_OK;
 }
 
-/* Say which file it was, and for damage what can be done about it. */
-static enum err blame(const struct wal *w, const struct kept *k, enum err e,
-                      struct why *why)
-{
-    struct why cause = {0};
-    char path[PATH_MAX_BYTES];
-
-    segment_path(w, path, k);
-    if (why == NULL) return e;
-    cause = *why;
-    if (e != ERR_CORRUPT) return err_wrap(why, e, "%s", path);
-    return why_set(
-        why, e,
-        "%s: %s.  No file has been changed.  Restore the data directory of this "
-        "node from a backup or, if the cluster has others, empty it and let the "
-        "node join again",
-        path, cause.text);
-}
-
 /* Replay all segments, oldest first; bytes is the last one's content then. */
 static enum err replay_segments(struct wal *w, struct recovered *r, struct bytes *bytes,
                                 struct why *why)
@@ -697,14 +703,14 @@ static enum err replay_segments(struct wal *w, struct recovered *r, struct bytes
 
     for (size_t i = 0; i < w->n_kept; i++) {
         e = check_header(w, &w->kept[i], bytes, why);
-        if (e) return blame(w, &w->kept[i], e, why);
+        if (e) return blame_segment(w, &w->kept[i], e, why);
     }
     for (size_t i = 0; i < w->n_kept; i++) {
         uint64_t end = i + 1 < w->n_kept ? w->kept[i + 1].prev_end : 0;
 
         e = read_file(w, &w->kept[i], UINT64_MAX, bytes, why);
         if (!e) e = recover_segment(r, bytes->data, bytes->len, end, why);
-        if (e) return blame(w, &w->kept[i], e, why);
+        if (e) return blame_segment(w, &w->kept[i], e, why);
     }
     return ERR_OK;
 }
@@ -789,7 +795,7 @@ static enum err open_dir(struct wal *w, struct wal_found *found, struct why *why
     enum err e = ops->mkdir(w->io, w->dir, why);
 
     if (!e) e = list_segments(w, &leftover, why);
-    if (e) return err_wrap(why, e, "%s", w->dir);
+    if (e) return blame(w->dir, e, why);
     found->used = w->n_kept > 0;
     if (found->used) e = recover(w, found, why);
     if (!e && leftover) e = ops->unlink(w->io, w->prepare.path, why);

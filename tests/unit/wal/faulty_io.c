@@ -493,9 +493,8 @@ uint8_t *faulty_bytes(struct faulty *f, const char *path, size_t *len)
 {
     struct name *n = dir_find(&f->now, path);
 
-    if (n == NULL) return NULL;
-    if (len != NULL) *len = n->inode->len;
-    return n->inode->now;
+    if (len != NULL) *len = n != NULL ? n->inode->len : 0;
+    return n != NULL ? n->inode->now : NULL;
 }
 
 void faulty_set(struct faulty *f, const char *path, const void *data, size_t len)
