@@ -496,7 +496,7 @@ static void deliver_remove(struct mail *m, void *arg)
     enum err e;
 
     logger_info(n->o.logger, "store", "received request to remove node %s", r->id);
-    e = member_change(n->member, false, r->id, "", false, &index, node_now_ms(n));
+    e = member_change_config(n->member, false, r->id, "", false, &index, node_now_ms(n));
     if (e == ERR_NOT_FOUND) {
         c->done(c); /* as asked: it is no member */
     } else if (e == ERR_NOT_LEADER) {

@@ -707,7 +707,7 @@ void member_tick(struct member *m, uint64_t now_ms)
     if (m->queue) member_flush(m, now_ms);
 }
 
-enum err member_change(struct member *m, bool put, const char *id, const char *addr,
+enum err member_change_config(struct member *m, bool put, const char *id, const char *addr,
                        bool voter, uint64_t *index, uint64_t now_ms)
 {
     struct raft_event ev = {.type = RAFT_CHANGE, .now_ms = now_ms};
@@ -733,7 +733,7 @@ enum err member_transfer(struct member *m, const char *id, uint64_t now_ms)
     return fx.refused;
 }
 
-enum err member_bootstrap(struct member *m, const struct raft_config *c, uint64_t now_ms)
+enum err member_bootstrap_config(struct member *m, const struct raft_config *c, uint64_t now_ms)
 {
     struct raft_event ev = {
         .type = RAFT_BOOTSTRAP, .now_ms = now_ms, .u.bootstrap.config = c};

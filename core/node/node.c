@@ -268,7 +268,7 @@ static void correct_own_address(struct node *n)
 
     if (raft_role(n->raft) != RAFT_LEADER || c->n != 1 || me == NULL) return;
     if (strcmp(me->addr, n->o.raft_addr) == 0 || !member_caught_up(n->member)) return;
-    if (member_change(n->member, true, n->o.id, n->o.raft_addr, true, &index,
+    if (member_change_config(n->member, true, n->o.id, n->o.raft_addr, true, &index,
                       node_now_ms(n)) == ERR_OK)
         logger_info(n->o.logger, "store", "own Raft address is now %s", n->o.raft_addr);
 }
@@ -606,7 +606,7 @@ static void errand_bootstrap(struct node *n, struct errand *e)
 
     raft_config_init(&c);
     e->result = raft_config_put(&c, n->o.id, n->o.raft_addr, true);
-    if (!e->result) e->result = member_bootstrap(n->member, &c, node_now_ms(n));
+    if (!e->result) e->result = member_bootstrap_config(n->member, &c, node_now_ms(n));
     raft_config_fini(&c);
 }
 
