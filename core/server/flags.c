@@ -7,8 +7,7 @@
 
 #include "core/base/text.h"
 
-/* --- values
- * ---------------------------------------------------------------------------------- */
+/* --- values ----------------------------------------------------------------------- */
 
 enum reading { READ_OK, READ_SYNTAX, READ_RANGE };
 
@@ -164,8 +163,19 @@ bool flag_is_idle(const struct flag *f, const void *target)
     return equal(f, field(f, target), &v);
 }
 
-/* --- the grammar
- * ----------------------------------------------------------------------------- */
+bool flags_next_item(const char **list, const char **item, size_t *len)
+{
+    static const char blanks[] = " \t\n\v\f\r";
+
+    if (!**list) return false;
+    *item = *list + strspn(*list, blanks);
+    *len = strcspn(*item, ",");
+    *list = *item + *len + ((*item)[*len] == ',');
+    while (*len > 0 && strchr(blanks, (*item)[*len - 1])) --*len;
+    return true;
+}
+
+/* --- the grammar ------------------------------------------------------------------ */
 
 static const struct flag *find(struct flag_table t, const char *name, size_t len)
 {
@@ -269,8 +279,7 @@ enum flags_end flags_parse(struct flag_table t, void *target, bool *given, int a
     return FLAGS_OK;
 }
 
-/* --- texts from the table
- * -------------------------------------------------------------------- */
+/* --- texts from the table --------------------------------------------------------- */
 
 static const char *type_word(enum flag_type type)
 {

@@ -66,6 +66,10 @@ enum flags_end flags_parse(struct flag_table t, void *target, bool *given, int a
 /* Is the field at its preset, or does it hold "", 0 or false? */
 bool flag_is_idle(const struct flag *f, const void *target);
 
+/* The next item of a comma list at *list, without the blanks around it; false at the end.
+ */
+bool flags_next_item(const char **list, const char **item, size_t *len);
+
 /* The rows as -h lists them, by name. */
 void flags_usage(struct flag_table t, struct buf *out);
 /* The rows in the table's order, under its headings. */

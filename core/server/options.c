@@ -11,8 +11,7 @@
 #include "core/base/text.h"
 #include "core/server/flags.h"
 
-/* --- the table
- * ------------------------------------------------------------------------------- */
+/* --- the table -------------------------------------------------------------------- */
 
 #define AT(field) offsetof(struct options, field)
 #define HEADING(text)                                                                    \
@@ -173,8 +172,7 @@ const char *options_next_without_effect(const struct options *o, size_t *pos)
     return NULL;
 }
 
-/* --- addresses
- * ------------------------------------------------------------------------------- */
+/* --- addresses -------------------------------------------------------------------- */
 
 struct host_port {
     const char *host, *port; /* port ends with the text */
@@ -266,8 +264,7 @@ static bool parse_join_address(const char *item, size_t len, struct join_address
     return is_host_port(out->addr);
 }
 
-/* --- checks, in the order of the specification (server 3)
- * ------------------------------------- */
+/* --- checks, in the order of the specification (server 3) ------------------------- */
 
 static enum err refuse(struct options_end *end, const char *fmt, ...) PRINTF_LIKE(2, 3);
 static enum err refuse(struct options_end *end, const char *fmt, ...)
@@ -303,26 +300,13 @@ static bool begins_with_http(const char *s)
     return strncasecmp(s, "http", 4) == 0;
 }
 
-/* The next item of a comma list at *s, its blanks trimmed; false at the end. */
-static bool next_item(const char **s, const char **item, size_t *len)
-{
-    static const char blanks[] = " \t\n\v\f\r";
-
-    if (!*s || !**s) return false;
-    *item = *s + strspn(*s, blanks);
-    *len = strcspn(*item, ",");
-    *s = *item + *len + ((*item)[*len] == ',');
-    while (*len > 0 && strchr(blanks, (*item)[*len - 1])) --*len;
-    return true;
-}
-
 static enum err check_extensions(const struct options *o, struct options_end *end)
 {
     const char *list = o->extensions_path, *item;
     char path[4096];
     size_t len;
 
-    while (next_item(&list, &item, &len)) {
+    while (flags_next_item(&list, &item, &len)) {
         if (len >= sizeof path) return refuse(end, "extension path is too long");
         memcpy(path, item, len);
         path[len] = '\0';
@@ -404,10 +388,10 @@ static enum err check_joining(const struct options *o, struct options_end *end)
 
     if (bootstrap && o->raft_non_voter)
         return refuse(end, "bootstrapping only applicable to voting nodes");
-    for (list = o->join; next_item(&list, &item, &len);)
+    for (list = o->join; flags_next_item(&list, &item, &len);)
         if (!parse_join_address(item, len, &j))
             return refuse(end, "%.*s is an invalid join address", (int)len, item);
-    for (list = o->join; !bootstrap && next_item(&list, &item, &len);)
+    for (list = o->join; !bootstrap && flags_next_item(&list, &item, &len);)
         if (parse_join_address(item, len, &j) && is_own_address(o, &j))
             return refuse(end, "node cannot join with itself unless bootstrapping");
     if (any(o->join_source_ip) && inet_pton(AF_INET, o->join_source_ip, &ip) != 1 &&
@@ -566,8 +550,7 @@ static enum err check_raft_timing(const struct options *o, struct options_end *e
                    "failed to open store: creating the raft system failed: %s", text);
 }
 
-/* --- texts
- * ----------------------------------------------------------------------------------- */
+/* --- texts ------------------------------------------------------------------------ */
 
 static void append_usage(struct buf *out)
 {
@@ -620,8 +603,7 @@ static void append_man(struct buf *out)
                    ".SH SEE ALSO\n.BR rqlite (1),\n.BR rqbench (1),\n.BR sqlite3 (1)\n");
 }
 
-/* --- parsing
- * --------------------------------------------------------------------------------- */
+/* --- parsing ---------------------------------------------------------------------- */
 
 void options_end_init(struct options_end *end)
 {

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/server/server.h"
+
+#include <netdb.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/base/clock.h"
+#include "core/base/io.h"
+#include "core/base/logger.h"
+#include "core/base/metrics.h"
+#include "core/base/text.h"
+#include "core/node/node.h"
+#include "core/server/local_backend.h"
+#include "core/server/notify.h"
+#include "core/server/options.h"
+#include "core/server/signals.h"
+#include "core/server/about.h"
+#include "gateway/gateway.h"
+
+enum {
+    STOP_GRACE_MS = 10000, /* for requests in flight at a shutdown */
+    ABORT_GRACE_MS = 100,  /* the same when the start has not ended */
+    READY_WAIT_MS =
+        10000 /* then the start is announced all the same: replay may take its time */
+};
+
+/* A signal that came during a step ends the start after it. */
+static enum err step_end(struct server *s, enum err e, struct why *why)
+{
+    if (!e && signals_received(s->signals))
+        e = why_set(why, ERR_CANCELLED, "stopped by a signal");
+    return e;
+}
+
+/* --- beginning -------------------------------------------------------------------- */
+
+static void log_flags_without_effect(struct server *s)
+{
+    const char *name;
+    size_t pos = 0;
+
+    while ((name = options_next_without_effect(s->opt, &pos)))
+        logger_info(s->logger, "rqlited", "flag -%s has no effect in this version", name);
+}
+
+enum err server_begin(struct server *s, const struct options *opt,
+                      const char *const *argv, struct why *why)
+{
+    bool debug = strcasecmp(opt->raft_log_level, "DEBUG") == 0;
+    enum err e;
+
+    memset(s, 0, sizeof *s);
+    s->opt = opt;
+    s->argv = argv;
+    s->status.opt = opt;
+    s->status.extensions = &s->extensions;
+    s->status.raft_bound = s->raft_bound;
+    status_init(&s->status);
+    s->dir.lock_fd = s->raft_fd = -1;
+    s->fatal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (s->fatal_fd < 0) return why_errno(why, "failed to make an event descriptor");
+    e = logger_new(&s->logger, STDERR_FILENO, debug ? LOGGER_DEBUG : LOGGER_INFO);
+    if (!e) e = metrics_new(&s->metrics);
+    if (e) return why_set(why, e, "out of memory");
+    e = signals_open(&s->signals, s->logger, why);
+    if (e) return e;
+    about_greet(s->logger, argv);
+    log_flags_without_effect(s);
+    return ERR_OK;
+}
+
+/* --- the data directory ----------------------------------------------------------- */
+
+enum err server_take_data_dir(struct server *s, struct why *why)
+{
+    const char *path = s->opt->data_dir;
+    enum err e = datadir_open(&s->dir, path, why);
+
+    if (e) return e;
+    if (s->dir.preexists)
+        logger_info(s->logger, "rqlited", "preexisting node state detected in %s", path);
+    else
+        logger_info(s->logger, "rqlited",
+                    "no preexisting node state detected in %s, node may be bootstrapping",
+                    path);
+    e = extensions_open(&s->extensions, path, s->opt->extensions_path, why);
+    if (e) return err_wrap(why, e, "failed to create extensions store");
+    return step_end(s, ERR_OK, why);
+}
+
+/* --- the Raft port ---------------------------------------------------------------- */
+
+/* "host:port", checked when the command line was read, in two malloc'd parts without
+ * brackets. */
+static bool split_address(const char *addr, char **host, char **port)
+{
+    const char *colon = strrchr(addr, ':');
+    bool bracketed = *addr == '[';
+
+    CHECK(colon != NULL);
+    *host = strndup(addr + bracketed, (size_t)(colon - addr) - (bracketed ? 2 : 0));
+    *port = strdup(colon + 1);
+    return *host && *port;
+}
+
+static enum err lookup(const char *addr, struct addrinfo **found, struct why *why)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    char *host, *port;
+    int rc = EAI_MEMORY;
+
+    *found = NULL;
+    if (split_address(addr, &host, &port))
+        rc = getaddrinfo(*host ? host : NULL, *port ? port : "0", &hints, found);
+    free(host);
+    free(port);
+    if (rc != 0) return why_set(why, ERR_IO, "lookup %s: %s", addr, gai_strerror(rc));
+    /* As the reference: a name that has an IPv4 address is bound there. */
+    for (struct addrinfo *a = *found; a; a = a->ai_next) {
+        if (a->ai_family != AF_INET || a == *found) continue;
+        struct addrinfo first = **found;
+
+        (*found)->ai_family = a->ai_family, (*found)->ai_addr = a->ai_addr;
+        (*found)->ai_addrlen = a->ai_addrlen;
+        a->ai_family = first.ai_family, a->ai_addr = first.ai_addr;
+        a->ai_addrlen = first.ai_addrlen;
+        break;
+    }
+    return ERR_OK;
+}
+
+static void format_address(const struct sockaddr *sa, socklen_t len, char *out,
+                           size_t cap)
+{
+    char host[64], port[8];
+
+    if (getnameinfo(sa, len, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        snprintf(out, cap, "?");
+    else
+        snprintf(out, cap, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+}
+
+static enum err bind_address(struct server *s, const struct addrinfo *a, struct why *why)
+{
+    socklen_t len = a->ai_addrlen;
+    struct sockaddr_storage bound;
+
+    format_address(a->ai_addr, len, s->raft_bound, sizeof s->raft_bound);
+    s->raft_fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (s->raft_fd < 0 || bind(s->raft_fd, a->ai_addr, len) != 0) {
+        enum err e = why_errno(why, "listen tcp %s: bind", s->raft_bound);
+
+        /* The reference's spelling of errno's words. */
+        for (char *p = why->text; *p; p++)
+            if (strcmp(p, "Address already in use") == 0) *p = 'a';
+        return e;
+    }
+    len = sizeof bound;
+    if (getsockname(s->raft_fd, (struct sockaddr *)&bound, &len) == 0)
+        format_address((struct sockaddr *)&bound, len, s->raft_bound,
+                       sizeof s->raft_bound);
+    return ERR_OK;
+}
+
+/* The port is taken, so that nobody else has it, but not listened on: a node alone has
+ * nobody to talk to, and a connection to it is better refused than left waiting. */
+enum err server_listen_peers(struct server *s, struct why *why)
+{
+    struct addrinfo *found;
+    enum err e = lookup(s->opt->raft_addr, &found, why);
+
+    if (!e) e = bind_address(s, found, why);
+    if (found) freeaddrinfo(found);
+    if (e) return err_wrap(why, e, "failed to listen on %s", s->opt->raft_addr);
+    return step_end(s, ERR_OK, why);
+}
+
+/* --- HTTP ------------------------------------------------------------------------- */
+
+enum err server_listen_http(struct server *s, struct why *why)
+{
+    const struct options *opt = s->opt;
+    struct gateway_options o = {
+        .bind_addr = opt->http_addr,
+        .adv_addr = opt->http_adv_addr,
+        .logger = s->logger,
+        .metrics = s->metrics,
+        .version = about_version(),
+        .allow_origin = *opt->http_allow_origin ? opt->http_allow_origin : NULL,
+        .scratch_dir = s->dir.scratch,
+        .argv = s->argv,
+        .no_expvar = !opt->expvar,
+        .no_pprof = !opt->pprof,
+        .queue = {.capacity = (uint64_t)opt->write_queue_capacity,
+                  .batch_size = (uint64_t)opt->write_queue_batch_size,
+                  .timeout_ns = (uint64_t)opt->write_queue_timeout_ns,
+                  .tx = opt->write_queue_tx},
+    };
+    enum err e = local_backend_new(&s->backend, status_add, &s->status);
+
+    if (e) return why_set(why, e, "out of memory");
+    o.backend = local_backend_get(s->backend);
+    e = gateway_start(&s->gateway, &o, why);
+    if (e) return err_wrap(why, e, "failed to start HTTP server");
+    return step_end(s, ERR_OK, why);
+}
+
+/* --- the node --------------------------------------------------------------------- */
+
+static uint32_t to_ms(int64_t ns)
+{
+    int64_t ms = ns / 1000000;
+
+    return ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
+}
+
+static void on_node_fatal(void *arg, const struct why *why)
+{
+    struct server *s = arg;
+    uint64_t one = 1;
+    ssize_t n;
+
+    s->fatal = *why;
+    n = write(s->fatal_fd, &one, sizeof one);
+    CHECK(n == sizeof one); /* the first write to a fresh eventfd */
+}
+
+/* Where the file would be; malloc'd. */
+static char *database_path(const struct options *o)
+{
+    char *path;
+
+    if (*o->on_disk_path) return strdup(o->on_disk_path);
+    return asprintf(&path, "%s/db.sqlite", o->data_dir) < 0 ? NULL : path;
+}
+
+static enum err make_parents(const char *path, struct why *why)
+{
+    const char *slash = strrchr(path, '/');
+    struct io *io = io_real();
+    char *dir;
+    enum err e;
+
+    if (!slash || slash == path) return ERR_OK;
+    dir = strndup(path, (size_t)(slash - path));
+    if (!dir) return why_set(why, ERR_NOMEM, "out of memory");
+    e = io->ops->mkdir(io, dir, why);
+    free(dir);
+    return e;
+}
+
+/* The file is rebuilt from the log: one that this node cannot have written must not be
+ * lost, and one that it has written must not be taken for the truth when it is not kept
+ * up. */
+static enum err prepare_database_file(struct server *s, struct why *why)
+{
+    char *path = database_path(s->opt);
+    bool removed = false;
+    enum err e;
+
+    if (!path) return why_set(why, ERR_NOMEM, "out of memory");
+    if (!s->opt->on_disk) {
+        e = datadir_remove_old_database(&s->dir, &removed, why);
+        if (removed)
+            logger_info(s->logger, "store",
+                        "removed %s, since the database is in memory now", path);
+    } else if (!*s->opt->on_disk_path && datadir_is_foreign_file(&s->dir, path)) {
+        e = why_set(
+            why, ERR_INVALID,
+            "%s is there, but %s holds no node; move it away and load it with /db/load",
+            path, s->opt->data_dir);
+    } else {
+        e = make_parents(path, why);
+    }
+    free(path);
+    return e;
+}
+
+enum err server_open_node(struct server *s, struct why *why)
+{
+    const struct options *opt = s->opt;
+    struct node_options o = {
+        .data_dir = opt->data_dir,
+        .raft_addr = opt->raft_adv_addr,
+        .http_addr = opt->http_adv_addr,
+        .version = about_version(),
+        .on_disk = opt->on_disk,
+        .on_disk_path = *opt->on_disk_path ? opt->on_disk_path : NULL,
+        .foreign_keys = opt->fk,
+        .extensions = (const char *const *)s->extensions.paths,
+        .n_extensions = s->extensions.n,
+        .max_readers =
+            opt->db_max_ro_conns > 0 ? (unsigned)opt->db_max_ro_conns : UINT32_MAX,
+        .heartbeat_ms = to_ms(opt->raft_heartbeat_timeout_ns),
+        .election_ms = to_ms(opt->raft_election_timeout_ns),
+        .lease_ms = to_ms(opt->raft_leader_lease_timeout_ns),
+        .commit_ms = to_ms(opt->raft_commit_timeout_ns),
+        .apply_timeout_ms = opt->raft_apply_timeout_ns > 0
+                                ? to_ms(opt->raft_apply_timeout_ns)
+                                : UINT32_MAX,
+        .snapshot_entries = opt->raft_snap,
+        .snapshot_interval_ns = (uint64_t)opt->raft_snap_int_ns,
+        .snapshot_wal_bytes = opt->raft_snap_wal_size,
+        .raft_log_level = opt->raft_log_level,
+        .clock = clock_real(),
+        .io = io_real(),
+        .logger = s->logger,
+        .metrics = s->metrics,
+        .on_fatal = on_node_fatal,
+        .on_fatal_arg = s,
+    };
+    enum err e = prepare_database_file(s, why);
+
+    if (!e) e = datadir_claim(&s->dir, opt->node_id, opt->raft_adv_addr, why);
+    if (e) return e;
+    o.id = s->dir.node_id;
+    logger_info(s->logger, "store", "opening store with node ID %s, listening on %s",
+                o.id, s->raft_bound);
+    logger_info(s->logger, "store", "ensuring data directory exists at %s",
+                opt->data_dir);
+    e = node_open(&s->node, &o, why);
+    if (e) return err_wrap(why, e, "failed to open store");
+    return step_end(s, ERR_OK, why);
+}
+
+enum err server_form_cluster(struct server *s, struct why *why)
+{
+    bool fresh = !node_has_peers(s->node);
+    enum err e = node_start(s->node, why);
+
+    if (e) return err_wrap(why, e, "failed to open store");
+    local_backend_attach(s->backend, s->node);
+    atomic_store(&s->status.open, true);
+    if (fresh) {
+        logger_info(s->logger, "rqlited", "bootstrapping single new node");
+        e = node_bootstrap(s->node, why);
+        if (e) return err_wrap(why, e, "clustering failure");
+    }
+    return step_end(s, ERR_OK, why);
+}
+
+/* --- running ---------------------------------------------------------------------- */
+
+/* True when a signal or the node ends the run; false when timeout_ms has passed. */
+static bool wait_for_end(struct server *s, int timeout_ms)
+{
+    struct pollfd fds[] = {{.fd = signals_fd(s->signals), .events = POLLIN},
+                           {.fd = s->fatal_fd, .events = POLLIN}};
+
+    while (poll(fds, 2, timeout_ms) < 0) continue;
+    return fds[0].revents || fds[1].revents;
+}
+
+static bool has_failed(struct server *s)
+{
+    uint64_t n;
+
+    return read(s->fatal_fd, &n, sizeof n) == sizeof n;
+}
+
+static void announce(struct server *s)
+{
+    const char *adv = s->opt->http_adv_addr, *colon = strrchr(adv, ':');
+
+    logger_info(s->logger, "rqlited", "node HTTP API available at http://%s", adv);
+    logger_info(s->logger, "rqlited",
+                "connect using the command-line tool via 'rqlite -H %.*s -p %s'",
+                (int)(colon - adv), adv, colon + 1);
+    logger_info(s->logger, "rqlited",
+                "visit the rqlite console for this node at http://%s/console/", adv);
+    notify_send("READY=1\nSTATUS=serving");
+}
+
+enum err server_run(struct server *s, struct why *why)
+{
+    bool ended = false;
+
+    for (int ms = 0; ms < READY_WAIT_MS && !ended; ms += 50) {
+        if (node_wait_ready(s->node, 50)) break;
+        ended = wait_for_end(s, 0);
+    }
+    if (!ended) {
+        signals_started(s->signals);
+        s->serving = true;
+        announce(s);
+        wait_for_end(s, -1);
+    }
+    notify_send("STOPPING=1\nSTATUS=stopping");
+    if (!has_failed(s)) return ERR_OK;
+    if (why) *why = s->fatal;
+    return s->fatal.code ? s->fatal.code : ERR_IO;
+}
+
+/* --- closing ---------------------------------------------------------------------- */
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0) close(*fd);
+    *fd = -1;
+}
+
+static void stop_http(struct server *s)
+{
+    if (!s->gateway) return;
+    logger_info(s->logger, "http", "closing HTTP service on %s", s->opt->http_addr);
+    gateway_stop(s->gateway, s->serving ? STOP_GRACE_MS : ABORT_GRACE_MS);
+}
+
+static void stop_node(struct server *s)
+{
+    if (!s->node) return;
+    node_stop(s->node);
+    logger_info(s->logger, "store", "store closed with node ID %s, listening on %s",
+                s->dir.node_id, s->raft_bound);
+}
+
+/* Requests first, then what serves them; what a thread may still use is freed after it.
+ */
+void server_close(struct server *s)
+{
+    stop_http(s);
+    close_fd(&s->raft_fd);
+    stop_node(s);
+    gateway_free(s->gateway);
+    local_backend_free(s->backend);
+    node_free(s->node);
+    extensions_close(&s->extensions);
+    datadir_close(&s->dir);
+    signals_close(s->signals);
+    if (s->serving) logger_info(s->logger, "rqlited", "rqlite server stopped");
+    metrics_free(s->metrics);
+    logger_free(s->logger);
+    close_fd(&s->fatal_fd);
+}
