@@ -179,7 +179,7 @@ static void election_timed_out(struct raft *r)
     if (r->role == RAFT_CANDIDATE && r->synced < r->vote_ticket) {
         election_wind_timer(
             r, r->o.election_ms); /* nobody was asked yet: our disk is slow */
-    } else if (!member_is_voter(r, r->id)) {
+    } else if (!member_may_campaign(r)) {
         r->timer_ms = UINT64_MAX; /* until a leader is heard */
         r->role = RAFT_FOLLOWER;
     } else if (mutation(RAFT_MUT_NO_PRE_VOTE)) {

@@ -373,6 +373,7 @@ void read_fail_all(struct raft *r);
 
 const struct raft_config *member_config(const struct raft *r); /* the newest */
 bool member_is_voter(const struct raft *r, const char *id);
+bool member_may_campaign(const struct raft *r);
 bool member_alone(const struct raft *r); /* we are the only voter */
 enum err member_change(struct raft *r, const struct raft_event *e);
 enum err member_bootstrap(struct raft *r, const struct raft_config *c);

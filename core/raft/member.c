@@ -28,6 +28,19 @@ bool member_alone(const struct raft *r)
     return member_is_voter(r, r->id) && raft_config_voters(member_config(r)) == 1;
 }
 
+/* Whom an uncommitted change would make a non-voter still has to stand: it may be the
+ * only one whose log is long enough to win, under either configuration
+ * (dissertation, 4.2.2). */
+bool member_may_campaign(const struct raft *r)
+{
+    const struct raft_member *before;
+
+    if (member_is_voter(r, r->id)) return true;
+    if (r->configs.n < 2 || member_config(r)->index <= r->commit) return false;
+    before = raft_config_find(&r->configs.at[r->configs.n - 2], r->id);
+    return before && before->voter;
+}
+
 /* --- history
  * ------------------------------------------------------------------------------------ */
 
