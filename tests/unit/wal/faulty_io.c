@@ -205,10 +205,9 @@ static void crash_granule(struct inode *i, struct rand *r, uint64_t at, size_t g
 
 static void inode_crash(struct inode *i, struct rand *r, size_t granule)
 {
-    size_t len = rand_below(r, 2) == 0 ? i->len : i->synced_len;
+    size_t len = i->n > 0 && rand_below(r, 2) == 0 ? i->len : i->synced_len;
     uint8_t *out;
 
-    if (i->n == 0) return;
     out = must(calloc(1, len > 0 ? len : 1));
     memcpy(out, i->synced != NULL ? i->synced : out,
            len < i->synced_len ? len : i->synced_len);
@@ -306,7 +305,11 @@ static enum err faulty_sync(struct io_file *file, struct why *why)
 {
     enum err e = begin(file->f, NULL, false, "sync", why);
 
-    if (e) return e;
+    if (e) {
+        /* As Linux does: the pages can still be read, but count as clean from now on. */
+        if (!file->f->dead) forget_changes(file->inode);
+        return e;
+    }
     file->f->syncs++;
     inode_sync(file->inode);
     return ERR_OK;
@@ -485,6 +488,11 @@ void faulty_crash(struct faulty *f, struct rand *r, size_t granule)
     f->n_changes = 0;
     f->now = f->synced;
     for (size_t i = 0; i < f->n_inodes; i++) inode_crash(f->inodes[i], r, granule);
+    faulty_restart(f);
+}
+
+void faulty_restart(struct faulty *f)
+{
     f->dead = f->changed = false;
     f->die_at = f->fail_at = 0;
 }

@@ -2,10 +2,11 @@
 /*
  * faulty_io: a disk in memory that fails and loses power when told to.
  *
- * It knows what has been synced.  After a loss of power each sector (or block) written
- * since the last sync of its file holds any one of the versions it had since,
- * independently of the others; any subset of the changes to a directory since its last
- * sync has happened, in order.
+ * It knows what has been synced.  A sync that fails has synced nothing, and nothing of it
+ * will be by the next.  After a loss of power each sector (or block) written since the
+ * last sync of its file holds any one of the versions it had since, independently of the
+ * others; any subset of the changes to a directory since its last sync has happened, in
+ * order.
  *
  * One thread.  Test programs and fuzzers include faulty_io.c.
  */
@@ -44,6 +45,9 @@ bool faulty_dead(const struct faulty *f);
 /* Decide what the disk holds after the loss of power, and turn it on again.  granule: 512
  * or 4096.  No file may be open. */
 void faulty_crash(struct faulty *f, struct rand *r, size_t granule);
+
+/* Only the process died: the kernel has everything, synced or not. */
+void faulty_restart(struct faulty *f);
 
 /* The bytes of a file, to look at or to damage; NULL if there is none. */
 uint8_t *faulty_bytes(struct faulty *f, const char *path, size_t *len);
