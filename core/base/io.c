@@ -159,7 +159,7 @@ static enum err real_rename(struct io *io, const char *from, const char *to,
 static enum err real_unlink(struct io *io, const char *path, struct why *why)
 {
     (void)io;
-    return unlink(path) < 0 ? failed(why, "remove", path) : ERR_OK;
+    return remove(path) < 0 ? failed(why, "remove", path) : ERR_OK;
 }
 
 static enum err real_sync_dir(struct io *io, const char *path, struct why *why)

@@ -40,7 +40,7 @@ struct io_ops {
                       struct why *why); /* with parents, 0755; exists = ok */
     enum err (*rename)(struct io *io, const char *from, const char *to, struct why *why);
     enum err (*unlink)(struct io *io, const char *path,
-                       struct why *why); /* ERR_NOT_FOUND */
+                       struct why *why); /* a file or an empty directory; ERR_NOT_FOUND */
     enum err (*sync_dir)(struct io *io, const char *path, struct why *why);
     /* Calls each(name, arg) for every entry but . and .., in any order. */
     enum err (*list)(struct io *io, const char *path,

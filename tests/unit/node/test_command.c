@@ -66,7 +66,8 @@ static void context_appended_to_a_packed_request_is_decoded_with_it(void **state
     blob_unref(b);
 }
 
-static void a_payload_cut_short_is_corrupt_or_a_smaller_message_but_never_more(void **state)
+static void
+a_payload_cut_short_is_corrupt_or_a_smaller_message_but_never_more(void **state)
 {
     struct blob *b = packed();
     struct arena a;
@@ -114,7 +115,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(context_appended_to_a_packed_request_is_decoded_with_it),
-        cmocka_unit_test(a_payload_cut_short_is_corrupt_or_a_smaller_message_but_never_more),
+        cmocka_unit_test(
+            a_payload_cut_short_is_corrupt_or_a_smaller_message_but_never_more),
         cmocka_unit_test(an_entry_type_of_a_later_version_is_unsupported),
         cmocka_unit_test(a_db_timeout_becomes_a_budget_that_is_never_zero),
     };

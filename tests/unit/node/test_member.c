@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A sole voter on a host made of lists: nothing is durable or applied until the test says so.
+ * A sole voter on a host made of lists: nothing is durable or applied until the test says
+ * so.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -131,7 +132,8 @@ static uint64_t apply_all(struct host *h)
 static int setup(void **state)
 {
     struct host *h = calloc(1, sizeof *h);
-    struct raft_options ro = {.id = "1", .seed = 1, .heartbeat_ms = 1000, .election_ms = 1000, .lease_ms = 500};
+    struct raft_options ro = {
+        .id = "1", .seed = 1, .heartbeat_ms = 1000, .election_ms = 1000, .lease_ms = 500};
     struct raft_restored found = {0};
     struct member_options mo = {.ports = &ports, .host = h, .apply_timeout_ms = 100};
     struct raft_config c;
@@ -228,7 +230,8 @@ static void queued_writes_go_into_the_log_in_one_step_and_in_order(void **state)
     sync_all(h);
     (void)apply_all(h);
     assert_int_equal(ended, 3);
-    assert_true(c[0].raft_index + 1 == c[1].raft_index && c[1].raft_index + 1 == c[2].raft_index);
+    assert_true(c[0].raft_index + 1 == c[1].raft_index &&
+                c[1].raft_index + 1 == c[2].raft_index);
 }
 
 static int resumed;
@@ -308,7 +311,8 @@ static void a_failed_write_to_the_log_ends_the_node_and_every_call(void **state)
     h->n_wal = 0;
     assert_int_equal(h->fatal, 1);
     assert_int_equal(ended, 1);
-    assert_int_equal(c.call.why.code, ERR_LEADERSHIP_LOST); /* it may be in the log or not */
+    assert_int_equal(c.call.why.code,
+                     ERR_LEADERSHIP_LOST); /* it may be in the log or not */
     c = write_call();
     member_propose(h->member, &c, COMMAND_EXECUTE, h->now);
     assert_int_equal(ended, 2);
@@ -317,15 +321,19 @@ static void a_failed_write_to_the_log_ends_the_node_and_every_call(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_write_is_applied_only_after_it_is_durable, setup, teardown),
-        cmocka_unit_test_setup_teardown(queued_writes_go_into_the_log_in_one_step_and_in_order, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(a_linearizable_read_waits_until_what_was_committed_is_applied,
+        cmocka_unit_test_setup_teardown(a_write_is_applied_only_after_it_is_durable,
                                         setup, teardown),
-        cmocka_unit_test_setup_teardown(a_read_that_waits_too_long_is_told_so, setup, teardown),
-        cmocka_unit_test_setup_teardown(before_there_is_a_leader_a_write_is_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_failed_write_to_the_log_ends_the_node_and_every_call, setup,
+        cmocka_unit_test_setup_teardown(
+            queued_writes_go_into_the_log_in_one_step_and_in_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_linearizable_read_waits_until_what_was_committed_is_applied, setup,
+            teardown),
+        cmocka_unit_test_setup_teardown(a_read_that_waits_too_long_is_told_so, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(before_there_is_a_leader_a_write_is_refused,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_failed_write_to_the_log_ends_the_node_and_every_call, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
