@@ -49,13 +49,13 @@ void json_doc(struct json *j, struct doc *d)
 {
     switch (d ? d->type : DOC_NULL) {
     case DOC_NULL: buf_append(j->out, "null", 4); break;
-    case DOC_BOOL: json_bool(j->out, d->v.b); break;
-    case DOC_INT: json_int(j->out, d->v.i); break;
-    case DOC_UINT: json_uint(j->out, d->v.u); break;
+    case DOC_BOOL: json_put_bool(j->out, d->v.b); break;
+    case DOC_INT: json_put_int(j->out, d->v.i); break;
+    case DOC_UINT: json_put_uint(j->out, d->v.u); break;
     case DOC_REAL:
-        if (!json_real(j->out, d->v.r)) buf_append(j->out, "null", 4);
+        if (!json_put_real(j->out, d->v.r)) buf_append(j->out, "null", 4);
         break;
-    case DOC_TEXT: json_string(j->out, d->v.text.s, d->v.text.n); break;
+    case DOC_TEXT: json_put_string(j->out, d->v.text.s, d->v.text.n); break;
     case DOC_ARRAY:
         json_open(j, '[');
         for (struct doc *kid = d->v.kids.first; kid; kid = kid->next) {

@@ -126,7 +126,7 @@ static void order_columns(struct json_sink *s)
         struct json_column *c = &s->columns[s->order[i]];
 
         buf_clear(&key);
-        json_cstring(&key, c->name);
+        json_put_cstring(&key, c->name);
         buf_append(&key, ": ", s->json.pretty ? 2 : 1);
         c->key_len = buf_error(&key) ? 0 : key.len;
         c->key = arena_dup(&s->arena, key.data, c->key_len);
@@ -163,7 +163,7 @@ static void on_columns(struct row_sink *sink, const struct row_column *cols, siz
         json_open(j, '[');
         for (size_t i = 0; i < n; i++) {
             json_item(j);
-            json_cstring(j->out, s->columns[i].name);
+            json_put_cstring(j->out, s->columns[i].name);
         }
         json_close(j, ']');
     }
@@ -187,14 +187,14 @@ static void write_types(struct json_sink *s, const struct db_value *first)
 
             json_item(j);
             buf_append(j->out, c->key, c->key_len);
-            json_cstring(j->out, c->type);
+            json_put_cstring(j->out, c->type);
         }
         json_close(j, '}');
     } else {
         json_open(j, '[');
         for (size_t i = 0; i < s->n_columns; i++) {
             json_item(j);
-            json_cstring(j->out, s->columns[i].type);
+            json_put_cstring(j->out, s->columns[i].type);
         }
         json_close(j, ']');
     }
@@ -216,7 +216,7 @@ static void write_error(struct json_sink *s, bool read_side, const char *text, s
     }
     if (len > 0) {
         json_key(j, "error");
-        json_string(j->out, text, len);
+        json_put_string(j->out, text, len);
     }
     json_close(j, '}');
 }
@@ -240,36 +240,36 @@ static bool write_value(struct json_sink *s, const struct json_column *c,
     case DB_NULL: buf_append(out, "null", 4); return true;
     case DB_INTEGER:
         if (c->kind == KIND_BOOLEAN) {
-            json_bool(out, v->u.i > 0);
+            json_put_bool(out, v->u.i > 0);
         } else if (c->kind == KIND_TIME) {
             n = stamp_of_int(stamp, v->u.i);
             if (n == 0) {
                 fail_result(s, "year outside of range [0,9999]");
                 return false;
             }
-            json_string(out, stamp, n);
+            json_put_string(out, stamp, n);
         } else {
-            json_int(out, v->u.i);
+            json_put_int(out, v->u.i);
         }
         return true;
     case DB_REAL:
-        if (!json_real(out, v->u.r)) s->infinite_here = v->u.r > 0 ? 1 : -1;
+        if (!json_put_real(out, v->u.r)) s->infinite_here = v->u.r > 0 ? 1 : -1;
         return true;
     case DB_TEXT:
         if (c->kind == KIND_TIME) {
             n = stamp_of_text(stamp, v->u.s.p, v->u.s.n);
-            json_string(out, stamp, n);
+            json_put_string(out, stamp, n);
         } else {
-            json_string(out, v->u.s.p, v->u.s.n);
+            json_put_string(out, v->u.s.p, v->u.s.n);
         }
         return true;
     case DB_BLOB:
         if (c->kind == KIND_TEXT)
-            json_string(out, v->u.s.p, v->u.s.n);
+            json_put_string(out, v->u.s.p, v->u.s.n);
         else if (s->blob_array)
-            json_blob_array(&s->json, v->u.s.p, v->u.s.n);
+            json_put_blob_array(&s->json, v->u.s.p, v->u.s.n);
         else
-            json_base64(out, v->u.s.p, v->u.s.n);
+            json_put_base64(out, v->u.s.p, v->u.s.n);
         return true;
     }
     return true;
@@ -344,7 +344,7 @@ static void on_rows_end(struct row_sink *sink, uint64_t elapsed_ns)
     }
     if (s->timings && elapsed_ns > 0) {
         json_key(j, "time");
-        json_seconds(j->out, elapsed_ns);
+        json_put_seconds(j->out, elapsed_ns);
     }
     json_close(j, '}');
     if (s->infinite_here && !s->infinite) s->infinite = s->infinite_here;
@@ -364,15 +364,15 @@ static void on_written(struct row_sink *sink, int64_t last_insert_id,
     entry_begin(s);
     if (last_insert_id != 0) {
         json_key(j, "last_insert_id");
-        json_int(j->out, last_insert_id);
+        json_put_int(j->out, last_insert_id);
     }
     if (rows_affected != 0) {
         json_key(j, "rows_affected");
-        json_int(j->out, rows_affected);
+        json_put_int(j->out, rows_affected);
     }
     if (s->timings && elapsed_ns > 0) {
         json_key(j, "time");
-        json_seconds(j->out, elapsed_ns);
+        json_put_seconds(j->out, elapsed_ns);
     }
     if (s->associative) {
         json_key(j, "rows");
@@ -461,19 +461,19 @@ enum err json_sink_finish(struct json_sink *s, const struct json_envelope *e,
     json_close(j, ']');
     if (error_len > 0) {
         json_key(j, "error");
-        json_string(j->out, error, error_len);
+        json_put_string(j->out, error, error_len);
     }
     if (s->timings && e->elapsed_ns > 0) {
         json_key(j, "time");
-        json_seconds(j->out, e->elapsed_ns);
+        json_put_seconds(j->out, e->elapsed_ns);
     }
     if (e->sequence_number > 0) {
         json_key(j, "sequence_number");
-        json_uint(j->out, e->sequence_number);
+        json_put_uint(j->out, e->sequence_number);
     }
     if (e->raft_index > 0) {
         json_key(j, "raft_index");
-        json_uint(j->out, e->raft_index);
+        json_put_uint(j->out, e->raft_index);
     }
     json_close(j, '}');
     if (buf_error(&s->error) || arena_failed(&s->arena) ||

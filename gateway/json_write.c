@@ -56,7 +56,7 @@ void json_key(struct json *j, const char *key)
 void json_keyn(struct json *j, const char *key, size_t n)
 {
     json_item(j);
-    json_string(j->out, key, n);
+    json_put_string(j->out, key, n);
     buf_append(j->out, ": ", j->pretty ? 2 : 1);
 }
 
@@ -127,7 +127,7 @@ static uint8_t *put_piece(uint8_t *to, const uint8_t **p, const uint8_t *stop,
     return to;
 }
 
-void json_string(struct buf *out, const void *text, size_t n)
+void json_put_string(struct buf *out, const void *text, size_t n)
 {
     const uint8_t *p = text, *end = n > 0 ? p + n : p;
     uint8_t *to;
@@ -144,9 +144,9 @@ void json_string(struct buf *out, const void *text, size_t n)
     buf_append_u8(out, '"');
 }
 
-void json_cstring(struct buf *out, const char *text)
+void json_put_cstring(struct buf *out, const char *text)
 {
-    json_string(out, text, strlen(text));
+    json_put_string(out, text, strlen(text));
 }
 
 /* --- numbers
@@ -157,7 +157,7 @@ static const char two_digits[] = "0001020304050607080910111213141516171819202122
                                  "50515253545556575859606162636465666768697071727374"
                                  "75767778798081828384858687888990919293949596979899";
 
-void json_uint(struct buf *out, uint64_t v)
+void json_put_uint(struct buf *out, uint64_t v)
 {
     char digits[20], *p = digits + sizeof digits;
 
@@ -174,19 +174,19 @@ void json_uint(struct buf *out, uint64_t v)
     buf_append(out, p, (size_t)(digits + sizeof digits - p));
 }
 
-void json_int(struct buf *out, int64_t v)
+void json_put_int(struct buf *out, int64_t v)
 {
     if (v < 0) buf_append_u8(out, '-');
-    json_uint(out, v < 0 ? -(uint64_t)v : (uint64_t)v);
+    json_put_uint(out, v < 0 ? -(uint64_t)v : (uint64_t)v);
 }
 
-bool json_real(struct buf *out, double v)
+bool json_put_real(struct buf *out, double v)
 {
     char text[TEXT_REAL_MAX];
     size_t n;
 
     if (v >= 1 && v < 9e15 && v == (double)(uint64_t)v) { /* most reals that are stored */
-        json_uint(out, (uint64_t)v);
+        json_put_uint(out, (uint64_t)v);
         return true;
     }
     n = text_real(text, v);
@@ -194,12 +194,13 @@ bool json_real(struct buf *out, double v)
     return n > 0;
 }
 
-void json_seconds(struct buf *out, uint64_t ns)
+void json_put_seconds(struct buf *out, uint64_t ns)
 {
-    (void)json_real(out, (double)(ns / 1000000000U) + (double)(ns % 1000000000U) / 1e9);
+    (void)json_put_real(out,
+                        (double)(ns / 1000000000U) + (double)(ns % 1000000000U) / 1e9);
 }
 
-void json_bool(struct buf *out, bool v)
+void json_put_bool(struct buf *out, bool v)
 {
     buf_append(out, v ? "true" : "false", v ? 4 : 5);
 }
@@ -207,7 +208,7 @@ void json_bool(struct buf *out, bool v)
 /* --- blobs
  * ------------------------------------------------------------------------------------ */
 
-void json_base64(struct buf *out, const void *data, size_t n)
+void json_put_base64(struct buf *out, const void *data, size_t n)
 {
     static const char alphabet[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -233,12 +234,12 @@ void json_base64(struct buf *out, const void *data, size_t n)
     buf_advance(out, len);
 }
 
-void json_blob_array(struct json *j, const uint8_t *data, size_t n)
+void json_put_blob_array(struct json *j, const uint8_t *data, size_t n)
 {
     json_open(j, '[');
     for (size_t i = 0; i < n; i++) {
         json_item(j);
-        json_uint(j->out, data[i]);
+        json_put_uint(j->out, data[i]);
     }
     json_close(j, ']');
 }

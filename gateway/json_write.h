@@ -34,14 +34,14 @@ void json_key(struct json *j, const char *key);
 void json_keyn(struct json *j, const char *key, size_t n); /* any name */
 
 /* Values. */
-void json_string(struct buf *out, const void *text, size_t n);
-void json_cstring(struct buf *out, const char *text);
-void json_int(struct buf *out, int64_t v);
-void json_uint(struct buf *out, uint64_t v);
-bool json_real(struct buf *out, double v); /* false: infinite, nothing was written */
-void json_seconds(struct buf *out, uint64_t ns);
-void json_bool(struct buf *out, bool v);
-void json_base64(struct buf *out, const void *data, size_t n);
-void json_blob_array(struct json *j, const uint8_t *data, size_t n);
+void json_put_string(struct buf *out, const void *text, size_t n);
+void json_put_cstring(struct buf *out, const char *text);
+void json_put_int(struct buf *out, int64_t v);
+void json_put_uint(struct buf *out, uint64_t v);
+bool json_put_real(struct buf *out, double v); /* false: infinite, nothing was written */
+void json_put_seconds(struct buf *out, uint64_t ns);
+void json_put_bool(struct buf *out, bool v);
+void json_put_base64(struct buf *out, const void *data, size_t n);
+void json_put_blob_array(struct json *j, const uint8_t *data, size_t n);
 
 #endif
