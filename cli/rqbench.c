@@ -11,20 +11,31 @@
 #include "core/base/buf.h"
 #include "core/base/text.h"
 
-/* A JSON array that holds the statement n times. */
+/* A JSON array that holds the statement n times.  A statement that begins with a bracket,
+ * which no SQL does, is JSON already: one with parameters, ["INSERT INTO t VALUES(?)",1].
+ */
+static void append_string(struct buf *out, const char *text)
+{
+    buf_append_u8(out, '"');
+    for (const char *p = text; *p; p++) {
+        if (*p == '"' || *p == '\\')
+            buf_printf(out, "\\%c", *p);
+        else if ((unsigned char)*p < 0x20)
+            buf_printf(out, "\\u%04x", (unsigned)*p);
+        else
+            buf_append_u8(out, (uint8_t)*p);
+    }
+    buf_append_u8(out, '"');
+}
+
 static void append_body(struct buf *out, const char *statement, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
-        buf_append_str(out, i == 0 ? "[\"" : ",\"");
-        for (const char *p = statement; *p; p++) {
-            if (*p == '"' || *p == '\\')
-                buf_printf(out, "\\%c", *p);
-            else if ((unsigned char)*p < 0x20)
-                buf_printf(out, "\\u%04x", (unsigned)*p);
-            else
-                buf_append_u8(out, (uint8_t)*p);
-        }
-        buf_append_u8(out, '"');
+        buf_append_u8(out, i == 0 ? '[' : ',');
+        if (*statement == '[')
+            buf_append_str(out, statement);
+        else
+            append_string(out, statement);
     }
     buf_append_u8(out, ']');
 }
