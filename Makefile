@@ -93,6 +93,8 @@ $(GEN)/version.h: Makefile FORCE
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 FORCE:
 
+# Strict: a chunk that does not end where its size says is an error (request smuggling).
+$(LLHTTP_OBJ): FLAGS += -DLLHTTP_STRICT_MODE=1
 # Generated and foreign code is compiled without our warnings: it is not ours to change.
 $(BUILD)/gen/%.o: $(GEN)/%.c | $(GENERATED)
 	@mkdir -p $(@D)

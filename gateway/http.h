@@ -44,7 +44,7 @@ struct http_request {
     size_t n_headers;
     enum http_body_kind body_kind;
     struct buf body;         /* HTTP_BODY_MEMORY */
-    int body_fd;             /* HTTP_BODY_FILE: an unlinked scratch file, closed with the exchange */
+    int body_fd;             /* HTTP_BODY_FILE: an unlinked scratch file, closed with the exchange; -1 if the body is empty */
     uint64_t body_size;      /* either way */
     bool has_content_length;
     uint64_t received_ns;    /* monotonic, when the headers were complete */
