@@ -6,10 +6,17 @@
 #include <string.h>
 
 #include "core/base/io.h"
+#include "core/wal/segment.h"
 
 /* Synced piece by piece: one sync of 16 MiB would keep the log's own syncs waiting behind
  * it. */
 enum { PIECE_BYTES = 1024 * 1024 };
+
+/* Written block by block: a larger write becomes one large folio of the page cache, and
+ * Linux then counts all of it as dirtied (in /proc/<pid>/io, in cgroups, when it
+ * throttles writers) for each block that is rewritten in it, though it writes but the
+ * block. */
+static const uint8_t zeroes[SEGMENT_BLOCK];
 
 enum err prepare_init(struct prepare *p, struct io *io, const char *dir, bool background,
                       struct why *why)
@@ -40,28 +47,34 @@ void prepare_fini(struct prepare *p)
     p->path = NULL;
 }
 
+static enum err zero_piece(struct io *io, struct io_file *file, uint64_t from,
+                           uint64_t to, struct why *why)
+{
+    enum err e = ERR_OK;
+
+    while (!e && from < to) {
+        uint64_t end = round_up(from + 1, sizeof zeroes);
+
+        if (end > to) end = to;
+        e = io->ops->write(file, from, zeroes, (size_t)(end - from), why);
+        from = end;
+    }
+    return e ? e : io->ops->sync(file, why);
+}
+
 enum err prepare_zero(struct io *io, struct io_file *file, uint64_t from, uint64_t to,
                       const atomic_bool *cancel, struct why *why)
 {
-    size_t piece = to - from < PIECE_BYTES ? (size_t)(to - from) : PIECE_BYTES;
-    uint8_t *zeroes;
     enum err e = ERR_OK;
 
-    if (piece == 0) return ERR_OK;
-    zeroes = calloc(1, piece);
-    if (zeroes == NULL) return why_set(why, ERR_NOMEM, "out of memory");
     while (!e && from < to) {
-        size_t n = to - from < piece ? (size_t)(to - from) : piece;
+        uint64_t end = to - from < PIECE_BYTES ? to : from + PIECE_BYTES;
 
-        if (cancel != NULL && atomic_load(cancel)) {
-            e = why_set(why, ERR_CANCELLED, "cancelled");
-            break;
-        }
-        e = io->ops->write(file, from, zeroes, n, why);
-        if (!e) e = io->ops->sync(file, why);
-        from += n;
+        if (cancel != NULL && atomic_load(cancel))
+            return why_set(why, ERR_CANCELLED, "cancelled");
+        e = zero_piece(io, file, from, end, why);
+        from = end;
     }
-    free(zeroes);
     return e;
 }
 
