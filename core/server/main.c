@@ -56,7 +56,7 @@ int main(int argc, char **argv)
     if (!e) e = server_form_cluster(&server, &why);
     if (!e) e = server_run(&server, &why); /* until SIGTERM */
     if (e == ERR_CANCELLED) e = ERR_OK;    /* a signal during the start */
-    if (e) log_fatal(why.text);
-    server_close(&server); /* the reverse order; safe on a half-open server */
+    server_close(&server);      /* the reverse order; safe on a half-open server */
+    if (e) log_fatal(why.text); /* the last line is what people look at */
     return e ? 1 : 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/server/server.h"
 
+#include <inttypes.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/base/buf.h"
 #include "core/base/clock.h"
 #include "core/base/io.h"
 #include "core/base/logger.h"
@@ -184,7 +186,35 @@ enum err server_listen_peers(struct server *s, struct why *why)
     return step_end(s, ERR_OK, why);
 }
 
+/* Where addr is bound, in numbers; port is the one that was really taken. */
+static void format_bound(const char *addr, unsigned port, char *out, size_t cap)
+{
+    struct addrinfo *found;
+    char *colon;
+
+    snprintf(out, cap, "%s", addr);
+    if (lookup(addr, &found, NULL)) return;
+    format_address(found->ai_addr, found->ai_addrlen, out, cap);
+    freeaddrinfo(found);
+    colon = strrchr(out, ':');
+    if (colon) snprintf(colon + 1, cap - (size_t)(colon + 1 - out), "%u", port);
+}
+
 /* --- HTTP ------------------------------------------------------------------------- */
+
+static void log_http(struct server *s)
+{
+    const struct options *o = s->opt;
+    char addr[128], timeout[TEXT_DURATION_MAX];
+
+    format_bound(o->http_addr, gateway_port(s->gateway), addr, sizeof addr);
+    logger_info(s->logger, "http", "service listening on %s", addr);
+    logger_info(s->logger, "http",
+                "execute queue processing started with capacity %" PRId64
+                ", batch size %" PRId64 ", timeout %.*s",
+                o->write_queue_capacity, o->write_queue_batch_size,
+                (int)text_duration(timeout, o->write_queue_timeout_ns), timeout);
+}
 
 enum err server_listen_http(struct server *s, struct why *why)
 {
@@ -211,6 +241,7 @@ enum err server_listen_http(struct server *s, struct why *why)
     o.backend = local_backend_get(s->backend);
     e = gateway_start(&s->gateway, &o, why);
     if (e) return err_wrap(why, e, "failed to start HTTP server");
+    log_http(s);
     return step_end(s, ERR_OK, why);
 }
 
@@ -285,6 +316,21 @@ static enum err prepare_database_file(struct server *s, struct why *why)
     return e;
 }
 
+static void log_extensions(struct server *s)
+{
+    struct buf names;
+
+    if (s->extensions.n == 0) return;
+    buf_init(&names, 0);
+    for (size_t i = 0; i < s->extensions.n; i++)
+        buf_printf(&names, "%s%s", i ? ", " : "",
+                   strrchr(s->extensions.paths[i], '/') + 1);
+    if (!buf_error(&names))
+        logger_info(s->logger, "db", "loaded extensions: %.*s", (int)names.len,
+                    (const char *)names.data);
+    buf_fini(&names);
+}
+
 enum err server_open_node(struct server *s, struct why *why)
 {
     const struct options *opt = s->opt;
@@ -329,6 +375,7 @@ enum err server_open_node(struct server *s, struct why *why)
                 opt->data_dir);
     e = node_open(&s->node, &o, why);
     if (e) return err_wrap(why, e, "failed to open store");
+    log_extensions(s);
     return step_end(s, ERR_OK, why);
 }
 
