@@ -64,7 +64,7 @@ static enum err replay(struct recovered *r, const struct record *rec, uint64_t o
         log_index_truncate(&r->index, rec->index, rec->term);
         return ERR_OK;
     case RECORD_RESET:
-        if (rec->index == UINT64_MAX) return damaged(r, offset, "bad reset", why);
+        if (rec->index > LOG_NUMBER_MAX) return damaged(r, offset, "bad reset", why);
         log_index_reset(&r->index, rec->index, rec->term);
         return ERR_OK;
     }

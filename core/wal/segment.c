@@ -161,8 +161,9 @@ enum err segment_header_decode(struct segment_header *h, const void *data, size_
     h->term = get_le64(p + H_TERM);
     memset(h->vote, 0, sizeof h->vote);
     memcpy(h->vote, p + H_VOTE, p[H_VOTE_LEN]);
-    if (h->seq == 0 || h->first == 0 || h->size % SEGMENT_BLOCK != 0 ||
-        h->size <= SEGMENT_HEADER)
+    if (h->seq == 0 || h->seq > LOG_NUMBER_MAX || h->first == 0 ||
+        h->first > LOG_NUMBER_MAX || h->size % SEGMENT_BLOCK != 0 ||
+        h->size <= SEGMENT_HEADER || h->size > SEGMENT_SIZE_MAX)
         return why_set(why, ERR_CORRUPT, "offset 0: the header makes no sense");
     return ERR_OK;
 }

@@ -27,6 +27,10 @@ enum {
     RECORD_ALIGN = 8,
 };
 
+/* Beyond these a number was not written by us, and adding to it could overflow. */
+#define SEGMENT_SIZE_MAX ((uint64_t)1 << 34)
+#define LOG_NUMBER_MAX   (UINT64_MAX / 2) /* index and seq */
+
 struct segment_header {
     uint64_t seq; /* 1, 2, 3, ... over the life of the log; no two files ever share one */
     uint64_t size;        /* bytes the file was made with */

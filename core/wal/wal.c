@@ -21,6 +21,7 @@ enum {
     SEGMENT_BYTES_FIRST =
         1024 * 1024, /* small, so that a new node starts at once; then doubled */
     SEGMENT_BYTES_MIN = SEGMENT_HEADER + SEGMENT_BLOCK,
+    SEGMENT_BYTES_MAX = 1024 * 1024 * 1024,
     WINDOW_BYTES = 128 * 1024,
     PATH_MAX_BYTES = 4096,
     ZLIB_RATIO_MAX = 1032, /* no deflated byte becomes more (zlib's technical notes) */
@@ -329,8 +330,8 @@ enum err wal_reset(struct wal *w, uint64_t index, uint64_t term, struct why *why
     enum err e;
 
     if (w->failed) return refuse(w, why);
-    if (index == UINT64_MAX)
-        return why_set(why, ERR_INVALID, "no index follows %" PRIu64, index);
+    if (index > LOG_NUMBER_MAX)
+        return why_set(why, ERR_INVALID, "an index of %" PRIu64, index);
     e = put_or_fail(w, &r, why);
     if (e) return e;
     log_index_reset(&w->index, index, term);
@@ -826,6 +827,7 @@ enum err wal_open(struct wal **out, const struct wal_options *o, struct wal_foun
     w->segment_bytes = o->segment_bytes == 0 ? SEGMENT_BYTES_DEFAULT
                                              : round_up(o->segment_bytes, SEGMENT_BLOCK);
     if (w->segment_bytes < SEGMENT_BYTES_MIN) w->segment_bytes = SEGMENT_BYTES_MIN;
+    if (w->segment_bytes > SEGMENT_BYTES_MAX) w->segment_bytes = SEGMENT_BYTES_MAX;
     log_index_init(&w->index, 1, 0);
     if (strlen(o->dir) + SEGMENT_NAME_MAX >= PATH_MAX_BYTES)
         e = why_set(why, ERR_INVALID, "the name of the log's directory is too long");

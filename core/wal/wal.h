@@ -2,19 +2,19 @@
 /*
  * wal: the durable Raft log of one node.
  *
- * Segment files of records, preallocated and zero-filled ahead of use, so that a sync is
- * one rewrite of blocks the file already has; term and vote are records in the same
- * stream, so one sync makes them and the entries durable.  The byte layout is drawn at
- * the top of segment.c.
+ * Segment files of records, zero-filled ahead of use, so that a sync is one rewrite of
+ * blocks the file already has; term and vote are records in the same stream, so one sync
+ * makes them and the entries durable.  The byte layout is drawn at the top of segment.c.
  *
- * Owner: the wal thread, for everything but wal_open(), wal_found and the stats.  Nothing
- * here locks; the thread that zero-fills the next segment is this module's own affair and
- * can be turned off.
+ * Owner: the wal thread, for everything but the stats.  Nothing here locks; the thread
+ * that zero-fills the next segment is this module's own affair and can be turned off.
  *
  * Durability: wal_append() and its like only put bytes into this module's write buffer or
- * the kernel. Nothing in them may be promised to a peer until wal_sync() has returned
- * ERR_OK.  A failed wal_sync() ends this wal: the kernel may have dropped the dirty pages
- * and would call the next sync clean, so every later call is ERR_IO and the node stops.
+ * the kernel.  Nothing in them may be promised to a peer until wal_sync() has returned
+ * ERR_OK.  After a failed write or sync nobody knows what the disk holds: the kernel may
+ * have dropped the dirty pages and would call the next sync clean.  So it ends this wal:
+ * every later call is ERR_IO and the node stops.  The same goes for ERR_NO_SPACE and
+ * ERR_NOMEM from a call that records.
  */
 #ifndef CORE_WAL_WAL_H
 #define CORE_WAL_WAL_H
@@ -41,7 +41,7 @@ struct wal_options {
     bool prepare_in_background; /* zero-fill the next segment on a thread of its own */
 };
 
-struct wal_found { /* all zero for a directory never used */
+struct wal_found { /* for a directory never used: all zero but first, which is 1 */
     uint64_t term;
     char vote[RAFT_ID_MAX + 1];
     uint64_t first, last; /* entries held; first = last + 1 when there are none */
@@ -57,10 +57,12 @@ struct wal_found { /* all zero for a directory never used */
  * the payload is the callee's to reference; an error it returns ends the opening with
  * that error.
  *
- * A bad last record with nothing valid after it was torn by a crash: it is cut off,
- * logged, and the tail that is accepted is rewritten and synced, not only read.  A bad
- * record with valid ones after it, or one in what was known to be synced, is ERR_CORRUPT:
- * no file has been changed, and the text names file and offset and what can be done.
+ * The last batch, everything written by one sync, may have been torn by a crash: from its
+ * first bad record on it is cut off, which is logged, and what remains of it is written
+ * again and synced, not only read.  Anything bad before that was known to be synced:
+ * ERR_CORRUPT, no file has been changed, and the text names file and offset and what can
+ * be done.  A missing segment and a file cut short are ERR_CORRUPT, too; a newer format
+ * is ERR_UNSUPPORTED.
  *
  * On ERR_OK the caller owns *out and ends it with wal_close().
  */
@@ -69,7 +71,9 @@ wal_open(struct wal **out, const struct wal_options *o, struct wal_found *found,
          enum err (*each)(const struct raft_entry *e, void *arg, struct why *why),
          void *arg, struct why *why);
 
-/* Close every file and free w; NULL is allowed.  Does not sync. */
+/* Close every file and free w; NULL is allowed.  Does not sync: what was not synced may
+ * be lost. When all was, the file says so afterwards, and recovery will vouch for the
+ * last batch, too. */
 void wal_close(struct wal *w);
 
 /* Append n entries after the last; they are copied, so the caller keeps its own.
@@ -89,16 +93,17 @@ MUST_USE enum err wal_truncate_from(struct wal *w, uint64_t from, struct why *wh
 MUST_USE enum err wal_reset(struct wal *w, uint64_t index, uint64_t term,
                             struct why *why);
 
-/* Entries < index are no longer needed (a durable snapshot holds them): deletes or
- * recycles whole segments. */
+/* Entries < index are no longer needed (a durable snapshot holds them): deletes whole
+ * segments, now or, when something is yet to be synced, in the next wal_sync(). */
 MUST_USE enum err wal_drop_before(struct wal *w, uint64_t index, struct why *why);
 
 /* Make everything recorded so far durable: one write, one fdatasync. */
 MUST_USE enum err wal_sync(struct wal *w, struct why *why);
 
-/* Read entries from index on, until max_bytes of payload have been given to each() (at
- * least one entry).  ERR_NOT_FOUND if index is not in the log, ERR_CORRUPT if what is
- * read is bad. */
+/* Read the entries from .. to, both included, or up to the last: as many as fit in
+ * max_bytes of payload, and at least one.  Synced or not.  ERR_NOT_FOUND if from is not
+ * in the log, ERR_CORRUPT if what is read is bad; neither ends the wal.  An error of
+ * each() ends the reading with that error. */
 MUST_USE enum err wal_read(struct wal *w, uint64_t from, uint64_t to, size_t max_bytes,
                            enum err (*each)(const struct raft_entry *e, void *arg,
                                             struct why *why),
