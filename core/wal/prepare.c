@@ -16,7 +16,7 @@ enum { PIECE_BYTES = 1024 * 1024 };
  * Linux then counts all of it as dirtied (in /proc/<pid>/io, in cgroups, when it
  * throttles writers) for each block that is rewritten in it, though it writes but the
  * block. */
-static const uint8_t zeroes[SEGMENT_BLOCK];
+static const uint8_t zero_block[SEGMENT_BLOCK];
 
 enum err prepare_init(struct prepare *p, struct io *io, const char *dir, bool background,
                       struct why *why)
@@ -53,10 +53,10 @@ static enum err zero_piece(struct io *io, struct io_file *file, uint64_t from,
     enum err e = ERR_OK;
 
     while (!e && from < to) {
-        uint64_t end = round_up(from + 1, sizeof zeroes);
+        uint64_t end = round_up(from + 1, sizeof zero_block);
 
         if (end > to) end = to;
-        e = io->ops->write(file, from, zeroes, (size_t)(end - from), why);
+        e = io->ops->write(file, from, zero_block, (size_t)(end - from), why);
         from = end;
     }
     return e ? e : io->ops->sync(file, why);
