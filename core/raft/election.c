@@ -80,9 +80,12 @@ void election_heard_leader(struct raft *r, const char *leader)
     election_wind_timer(r, r->o.heartbeat_ms);
 }
 
-/* Answers are kept by place in the configuration, so a round does not outlive it. */
+/* Answers are kept by place in the configuration, so a round does not outlive it; and who
+ * had no reason to campaign may have one now. */
 void election_config_changed(struct raft *r)
 {
+    if (r->started && r->timer_ms == UINT64_MAX)
+        election_wind_timer(r, r->o.heartbeat_ms);
     if (r->role == RAFT_PRE_CANDIDATE || r->role == RAFT_CANDIDATE)
         election_follow(r, r->term, "");
 }

@@ -141,6 +141,7 @@ struct progress {
     char id[RAFT_ID_MAX + 1];
     bool voter;
     enum progress_mode mode;
+    uint64_t mode_ms;     /* since when; refusals of what was sent before are old news */
     uint64_t match, next; /* match < next, always */
     uint64_t matched_ms;  /* sending time of the append that match was last proved with */
     uint64_t
@@ -169,8 +170,8 @@ struct raft_progresses {
 struct progress *progress_find(struct raft *r, const char *id);
 /* Make the peers those of the newest configuration, keeping what is known. */
 void progress_rebuild(struct raft *r);
-void progress_probe(struct progress *p, uint64_t next, bool bare);
-void progress_pipeline(struct progress *p);
+void progress_probe(const struct raft *r, struct progress *p, uint64_t next, bool bare);
+void progress_pipeline(const struct raft *r, struct progress *p);
 bool progress_window_open(const struct raft *r, const struct progress *p);
 void progress_sent(struct progress *p, uint64_t last, size_t bytes);
 /* The peer holds everything up to match, durably. */

@@ -19,6 +19,7 @@ static void progress_init(struct progress *p, const struct raft *r,
     memset(p, 0, sizeof *p);
     raft_copy_id(p->id, m->id);
     p->mode = PROGRESS_PROBE;
+    p->mode_ms = r->now_ms;
     p->next = r->log.last + 1; /* a guess; most followers are nearly up to date */
 }
 
@@ -52,18 +53,20 @@ static void progress_clear_flight(struct progress *p)
     p->flight_head = p->flight_n = p->flight_bytes = 0;
 }
 
-void progress_probe(struct progress *p, uint64_t next, bool bare)
+void progress_probe(const struct raft *r, struct progress *p, uint64_t next, bool bare)
 {
     p->mode = PROGRESS_PROBE;
+    p->mode_ms = r->now_ms;
     p->next = next > p->match ? next : p->match + 1;
     p->waiting = false;
     p->bare = bare;
     progress_clear_flight(p);
 }
 
-void progress_pipeline(struct progress *p)
+void progress_pipeline(const struct raft *r, struct progress *p)
 {
     p->mode = PROGRESS_PIPELINE;
+    p->mode_ms = r->now_ms;
     p->waiting = p->bare = false;
 }
 

@@ -119,13 +119,13 @@ static void replicate_accepted(struct raft *r, struct progress *p,
     switch (p->mode) {
     case PROGRESS_PROBE:
         if (m->match + 1 >= p->next)
-            progress_pipeline(p); /* else it answers something older */
+            progress_pipeline(r, p); /* else it answers something older */
         break;
     case PROGRESS_PIPELINE: break;
     case PROGRESS_SNAPSHOT:
         if (!log_knows(&r->log, p->match)) break;
-        progress_probe(p, p->match + 1, false);
-        progress_pipeline(p);
+        progress_probe(r, p, p->match + 1, false);
+        progress_pipeline(r, p);
         break;
     }
 }
@@ -147,6 +147,9 @@ static void replicate_refused(struct raft *r, struct progress *p,
     uint64_t next = replicate_back_off(r, m);
 
     if (m->conflict_index == 0 || p->mode == PROGRESS_SNAPSHOT) return;
+    /* A window that was overtaken or lost is refused message by message; were each to
+     * start another window, a network that reorders would drown in them. */
+    if (m->sent_ms < p->mode_ms) return;
     if (m->conflict_index <= p->match) {
         /* What it promised to hold is gone: somebody gave it an empty disk.  Commits are
          * never taken back, but it must not count for further ones.  An overtaken reply
@@ -159,7 +162,7 @@ static void replicate_refused(struct raft *r, struct progress *p,
     } else if (next <= p->match || (p->mode == PROGRESS_PROBE && next >= p->next)) {
         return; /* answers something older */
     }
-    progress_probe(p, next, true);
+    progress_probe(r, p, next, true);
     trace(r, TRACE_BACKED_OFF, p->id, p->next, p->match);
 }
 
@@ -186,7 +189,7 @@ void replicate_on_peer_lost(struct raft *r, const char *peer)
     if (!p) return;
     trace(r, TRACE_PEER_LOST, peer, p->match, p->next);
     if (p->mode == PROGRESS_SNAPSHOT) return; /* streamed over a connection of its own */
-    progress_probe(p, p->next, true);
+    progress_probe(r, p, p->next, true);
     p->waiting =
         true; /* the next heartbeat asks; a broken connection is not for hurrying */
 }

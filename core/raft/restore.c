@@ -165,11 +165,14 @@ enum err raft_restore(struct raft *r, const struct raft_entry *e, struct why *wh
 }
 
 /* A crash between a snapshot's installation and the new start of the log leaves an old
- * log, which ends before the snapshot or contradicts it. */
-static bool restore_log_is_older(const struct raft_log *l)
+ * log, which ends before the snapshot or contradicts it.  One without entries cannot say
+ * where it would go on. */
+static bool restore_log_is_older(const struct raft *r)
 {
+    const struct raft_log *l = &r->log;
     uint64_t at_snapshot = l->base_term;
 
+    if (!r->restored_any) return l->snap_index > 0;
     if (l->last < l->snap_index) return true;
     if (l->base == l->snap_index) return false;
     for (size_t i = 0; i < l->n_runs && l->runs[i].first <= l->snap_index; i++)
@@ -182,7 +185,7 @@ void restore_finish(struct raft *r)
     struct raft_log *l = &r->log;
 
     r->durable = l->last;
-    if (!restore_log_is_older(l)) return;
+    if (!restore_log_is_older(r)) return;
     trace(r, TRACE_RESET, "", l->snap_index, l->snap_term);
     member_truncated(r, l->snap_index + 1);
     log_reset(l, l->snap_index, l->snap_term);

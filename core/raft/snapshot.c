@@ -23,7 +23,7 @@ enum { SNAPSHOT_PATIENCE = 10 };
 void snapshot_wanted(struct raft *r, struct progress *p)
 {
     trace(r, TRACE_SNAPSHOT_WANTED, p->id, p->next, r->log.base + 1);
-    progress_probe(p, p->next, true); /* forget what is under way */
+    progress_probe(r, p, p->next, true); /* forget what is under way */
     p->mode = PROGRESS_SNAPSHOT;
     p->retry_ms = 0;
 }
@@ -62,8 +62,8 @@ void snapshot_on_reply(struct raft *r, struct progress *p, const struct raft_mes
     if (!m->accepted) return;
     progress_match(p, m->match);
     if (p->mode != PROGRESS_SNAPSHOT || !log_knows(&r->log, p->match)) return;
-    progress_probe(p, p->match + 1, false);
-    progress_pipeline(p);
+    progress_probe(r, p, p->match + 1, false);
+    progress_pipeline(r, p);
 }
 
 /* --- the follower

@@ -530,7 +530,8 @@ static void sim_snapshot(struct sim *w, int i)
 
 static void sim_partition(struct sim *w)
 {
-    uint32_t how = (uint32_t)rand_below(&w->rand, 4);
+    uint32_t how = (uint32_t)rand_below(&w->rand, 6);
+    int leader = sim_some_node(w, true);
 
     memset(w->cut, 0, sizeof w->cut);
     if (how == 0) return;
@@ -547,6 +548,12 @@ static void sim_partition(struct sim *w)
         for (int i = 0; i < SIM_NODES; i++)
             for (int k = 0; k < SIM_NODES; k++)
                 w->cut[i][k] = ((side >> i) ^ (side >> k)) & 1;
+    }
+    if (how >= 4 &&
+        leader >= 0) { /* the leader, alone or with one other: old terms meet new ones */
+        int companion = how == 4 ? -1 : (int)rand_below(&w->rand, SIM_NODES);
+        for (int k = 0; k < SIM_NODES; k++)
+            if (k != companion) w->cut[leader][k] = w->cut[k][leader] = true;
     }
     for (int i = 0; i < SIM_NODES; i++) w->cut[i][i] = false;
 }
@@ -566,7 +573,12 @@ static void sim_crash_or_start(struct sim *w)
     int i = sim_some_node(w, sim_chance(w, 400));
     int down = (int)rand_below(&w->rand, SIM_NODES);
 
-    if (!w->nodes[down].r)
+    if (sim_chance(w, 200)) { /* the power fails */
+        for (int k = 0; k < SIM_NODES; k++)
+            if (w->nodes[k].r) sim_stop(w, k);
+        for (int k = 0; k < SIM_NODES; k++) sim_start(w, k);
+        w->crashes++;
+    } else if (!w->nodes[down].r)
         sim_start(w, down);
     else if (i >= 0) {
         sim_stop(w, i);
@@ -657,6 +669,8 @@ static void sim_dispatch(struct sim *w, struct sim_event *e)
 static void sim_run_until(struct sim *w, uint64_t end)
 {
     while (!w->violation[0] && w->n_heap > 0 && w->heap[0].at <= end) {
+        if (w->n_heap > SIM_STORM)
+            sim_violated(w, "a storm: %zu events under way", w->n_heap);
         struct sim_event e = sim_pop(w);
         w->now = e.at;
         sim_dispatch(w, &e);
@@ -678,13 +692,15 @@ static uint32_t sim_one_of(struct sim *w, const uint32_t *of, size_t n)
 
 static void sim_character(struct sim *w)
 {
+    w->voters = SIM_ONE_OF(w, 1, 2, 3, 3, 3, 4, 5, 5, 7);
+    w->non_voters = SIM_ONE_OF(w, 0, 0, 1);
     w->loss = SIM_ONE_OF(w, 0, 0, 5, 50, 200);
     w->duplicate = SIM_ONE_OF(w, 0, 0, 20, 200);
     w->delay_ms = SIM_ONE_OF(w, 0, 1, 3, 10, 40);
     w->sync_ms = SIM_ONE_OF(w, 0, 1, 5, 20, 60);
     w->propose = SIM_ONE_OF(w, 20, 60, 200);
     w->read = SIM_ONE_OF(w, 0, 10, 40);
-    w->change = SIM_ONE_OF(w, 0, 0, 2, 20);
+    w->change = SIM_ONE_OF(w, 0, 0, 2, 20, 60);
     w->transfer = SIM_ONE_OF(w, 0, 1, 5);
     w->snapshot = SIM_ONE_OF(w, 0, 2, 10);
     w->partition = SIM_ONE_OF(w, 0, 1, 3, 8);
@@ -695,20 +711,24 @@ static void sim_character(struct sim *w)
     w->uncommitted_bytes = SIM_ONE_OF(w, 100, 2000, 0);
 }
 
-static void sim_bootstrap(struct sim *w)
+static void sim_bootstrap(struct sim *w, bool everywhere)
 {
-    int voters = (int)SIM_ONE_OF(w, 1, 2, 3, 3, 3, 4, 5, 5, 7);
-    bool everywhere = rand_below(&w->rand, 2);
     struct raft_config c = {0};
     struct raft_event e = {.type = RAFT_BOOTSTRAP, .u.bootstrap.config = &c};
 
-    for (int i = 0; i < voters; i++)
-        sim_must(raft_config_put(&c, w->nodes[i].id, "addr", true) == ERR_OK);
-    if (rand_below(&w->rand, 3) == 0)
-        sim_must(raft_config_put(&c, w->nodes[voters].id, "addr", false) == ERR_OK);
-    for (int i = 0; i < voters; i++)
+    for (uint32_t i = 0; i < w->voters + w->non_voters; i++)
+        sim_must(raft_config_put(&c, w->nodes[i].id, "addr", i < w->voters) == ERR_OK);
+    for (int i = 0; i < (int)w->voters; i++)
         if (i == 0 || everywhere) sim_step(w, i, &e);
     raft_config_fini(&c);
+}
+
+/* A crash may have taken the bootstrap itself. */
+static bool sim_is_blank(const struct sim *w)
+{
+    for (int i = 0; i < SIM_NODES; i++)
+        if (raft_config(w->nodes[i].r)->n > 0) return false;
+    return true;
 }
 
 static void sim_calm_down(struct sim *w)
@@ -720,6 +740,7 @@ static void sim_calm_down(struct sim *w)
     memset(w->cut, 0, sizeof w->cut);
     for (int i = 0; i < SIM_NODES; i++)
         if (!w->nodes[i].r) sim_start(w, i);
+    if (sim_is_blank(w)) sim_bootstrap(w, true);
 }
 
 /* The leader's word has reached every member, and it can still take another. */
@@ -789,7 +810,7 @@ static bool sim_run(struct sim *w, uint64_t seed)
         disk_init(&w->nodes[i].disk);
         sim_start(w, i);
     }
-    sim_bootstrap(w);
+    sim_bootstrap(w, rand_below(&w->rand, 2));
     sim_post(w, 0, (struct sim_event){.kind = SIM_CHAOS});
     sim_run_until(w, SIM_CHAOS_MS);
     if (!w->violation[0]) {

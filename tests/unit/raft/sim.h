@@ -28,7 +28,8 @@ enum {
     SIM_CHAOS_MS = 8000,
     SIM_CALM_MS = 30000,  /* after healing: until everybody has everything */
     SIM_STABLE_MS = 2000, /* and then nobody may campaign */
-    SIM_GRANTS = 64
+    SIM_GRANTS = 64,
+    SIM_STORM = 20000 /* events under way; no run needs a tenth */
 };
 
 /* --- disk
@@ -156,6 +157,7 @@ struct sim {
     int leader_of[4096]; /* by term; 0 = none, else node + 1 */
 
     /* the character of this run */
+    uint32_t voters, non_voters;                 /* at first */
     uint32_t loss, duplicate, delay_ms, sync_ms; /* per mille; ms */
     uint32_t crash, partition, change, transfer, snapshot, propose, read; /* weights */
     size_t append_bytes, inflight_bytes, cache_bytes, uncommitted_bytes;
