@@ -35,10 +35,10 @@ struct node {
     struct arena names;
     char scratch_dir[4096], wal_dir[4096], db_path[4096];
 
-    struct raft *raft;       /* owned; node thread */
-    struct member *member;   /* owned; node thread */
-    struct wal *wal;         /* owned; wal thread */
-    struct db *db;           /* owned; apply thread */
+    struct raft *raft;     /* owned; node thread */
+    struct member *member; /* owned; node thread */
+    struct wal *wal; /* owned; wal thread, or the node thread while that one is idle */
+    struct db *db;   /* owned; apply thread */
     struct applier *applier; /* owned; apply thread */
     struct readers *readers; /* owned; any thread submits */
 
@@ -51,6 +51,9 @@ struct node {
     uint64_t last_wall; /* the leader's clock never runs backwards */
     struct rand rand;   /* seeds of entries; node thread */
     bool ending;        /* node thread: leave the loop */
+    size_t at_wal; /* jobs the wal thread has; while there are none the wal may be used
+                      here */
+    struct mail *own_jobs, **own_jobs_end; /* jobs this thread carries out itself */
 
     struct applied_mail { /* the apply thread's report; at most one is on its way */
         struct mail mail;
