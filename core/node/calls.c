@@ -50,9 +50,7 @@ static void begin(struct node *n, struct call *c)
     snprintf(c->served_by, sizeof c->served_by, "%s", n->o.http_addr);
 }
 
-/* --- writes
- * -------------------------------------------------------------------------------------
- */
+/* --- writes ----------------------------------------------------------------------- */
 
 static void deliver_execute(struct mail *m, void *arg)
 {
@@ -85,9 +83,7 @@ void node_execute(struct node *n, struct call_execute *c)
     node_propose(n, c, COMMAND_EXECUTE);
 }
 
-/* --- reads
- * --------------------------------------------------------------------------------------
- */
+/* --- reads ------------------------------------------------------------------------ */
 
 static bool to_db_request(struct call_query *c, struct db_request *req)
 {
@@ -225,8 +221,7 @@ void node_query(struct node *n, struct call_query *c)
     serve_read(n, c, resolve_level(n, c->request->level), NULL);
 }
 
-/* --- /db/request: reads or writes, which only a look at the database tells
- * --------------------------- */
+/* --- /db/request: reads or writes, which only a look at the database tells -------- */
 
 static void write_done(struct call *w)
 {
@@ -289,9 +284,7 @@ void node_request(struct node *n, struct call_query *c)
     readers_submit(n->readers, &c->call.job);
 }
 
-/* --- the rest
- * -------------------------------------------------------------------------------------
- */
+/* --- the rest --------------------------------------------------------------------- */
 
 static void analyze_on_reader(struct reader_job *j, struct db_reader *r)
 {
@@ -478,8 +471,7 @@ void node_ready(struct node *n, struct call_ready *c)
     }
 }
 
-/* --- membership and leadership
- * -------------------------------------------------------------------- */
+/* --- membership and leadership ---------------------------------------------------- */
 
 static void changed_resume(struct call *c, void *owner)
 {
@@ -561,8 +553,7 @@ void node_step_down(struct node *n, struct call_step_down *c)
         call_fail(&c->call, ERR_NOT_OPEN, "store not open");
 }
 
-/* --- status: the node thread's part, then a reader's
- * ------------------------------------------------ */
+/* --- status: the node thread's part, then a reader's ------------------------------ */
 
 static void status_on_reader(struct reader_job *j, struct db_reader *r)
 {

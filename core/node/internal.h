@@ -29,6 +29,9 @@
 
 struct event;
 struct event_base;
+struct net;
+struct net_server;
+struct peers;
 
 struct node {
     struct node_options o; /* texts copied into names */
@@ -46,6 +49,10 @@ struct node {
     pthread_t thread, wal_thread, apply_thread;
     bool started, wal_started, apply_started, thread_started;
     struct event_base *base;
+    struct net *net; /* owned, as the next two; node thread; NULL without raft_bind */
+    struct net_server *server;
+    struct peers *peers;
+    uint64_t cluster_id; /* 0 = not part of a cluster yet; node thread */
     struct event *box_event, *timer;
     uint64_t timer_ms;  /* when the timer will fire; UINT64_MAX = not set */
     uint64_t last_wall; /* the leader's clock never runs backwards */
@@ -92,6 +99,9 @@ bool node_post(struct node *n, struct mail *m,
 
 /* Post a proposal that the node makes itself (chunks of a load). */
 void node_propose(struct node *n, struct call_execute *c, uint8_t type);
+
+/* This node belongs to that cluster from now on, also after a restart.  Node thread. */
+MUST_USE enum err node_set_cluster_id(struct node *n, uint64_t id, struct why *why);
 
 /* Add what the node thread knows to "store"; called there. */
 void status_from_node(struct node *n, struct doc *store);

@@ -28,9 +28,7 @@ static void scratch_path(struct node *n, char *out, size_t size, const char *wha
              atomic_fetch_add(&serial, 1));
 }
 
-/* --- backup
- * ---------------------------------------------------------------------------------------
- */
+/* --- backup ----------------------------------------------------------------------- */
 
 static void backup_on_reader(struct reader_job *j, struct db_reader *r)
 {
@@ -97,9 +95,7 @@ void node_backup(struct node *n, struct call_backup *c)
     }
 }
 
-/* --- load
- * -----------------------------------------------------------------------------------------
- */
+/* --- load ------------------------------------------------------------------------- */
 
 /* A load in progress: the reader thread proposes chunk after chunk and waits here for
  * room. */

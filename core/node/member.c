@@ -111,8 +111,7 @@ static void no_memory(struct member *m)
     fatal(m, &why);
 }
 
-/* --- calls that wait for their entry
- * --------------------------------------------------------- */
+/* --- calls that wait for their entry ---------------------------------------------- */
 
 static bool ring_push(struct member *m, struct pending p)
 {
@@ -190,8 +189,7 @@ static struct call *claim(struct member *m, const struct raft_entry *e)
     return c;
 }
 
-/* --- feeding the state machine
- * ---------------------------------------------------------------- */
+/* --- feeding the state machine ---------------------------------------------------- */
 
 static size_t entry_bytes(const struct raft_entry *e)
 {
@@ -286,8 +284,7 @@ static void fetched_for_apply(struct member *m, struct wal_job *fetch)
     hand_over(m, job, bytes);
 }
 
-/* --- reads
- * ------------------------------------------------------------------------------------ */
+/* --- reads ------------------------------------------------------------------------ */
 
 static void resume_at(struct member *m, struct call *c, uint64_t index)
 {
@@ -360,8 +357,7 @@ static void decide_reads(struct member *m, const struct raft_effects *fx)
     }
 }
 
-/* --- one turn
- * --------------------------------------------------------------------------------- */
+/* --- one turn --------------------------------------------------------------------- */
 
 static void persist(struct member *m, const struct raft_effects *fx)
 {
@@ -431,8 +427,7 @@ static void turn(struct member *m, const struct raft_event *event,
     carry_out(m, fx);
 }
 
-/* --- proposals
- * -------------------------------------------------------------------------------- */
+/* --- proposals -------------------------------------------------------------------- */
 
 static void enqueue(struct member *m, struct call *c)
 {
@@ -577,8 +572,7 @@ void member_flush(struct member *m, uint64_t now_ms)
     while (!m->stopped && propose_some(m, now_ms)) continue;
 }
 
-/* --- events
- * ----------------------------------------------------------------------------------- */
+/* --- events ----------------------------------------------------------------------- */
 
 static bool begin_wait(struct member *m, struct call *c, uint64_t timeout_ms,
                        uint64_t now_ms)
@@ -707,8 +701,9 @@ void member_tick(struct member *m, uint64_t now_ms)
     if (m->queue) member_flush(m, now_ms);
 }
 
-enum err member_change_config(struct member *m, bool put, const char *id, const char *addr,
-                       bool voter, uint64_t *index, uint64_t now_ms)
+enum err member_change_config(struct member *m, bool put, const char *id,
+                              const char *addr, bool voter, uint64_t *index,
+                              uint64_t now_ms)
 {
     struct raft_event ev = {.type = RAFT_CHANGE, .now_ms = now_ms};
     struct raft_effects fx;
@@ -733,7 +728,8 @@ enum err member_transfer(struct member *m, const char *id, uint64_t now_ms)
     return fx.refused;
 }
 
-enum err member_bootstrap_config(struct member *m, const struct raft_config *c, uint64_t now_ms)
+enum err member_bootstrap_config(struct member *m, const struct raft_config *c,
+                                 uint64_t now_ms)
 {
     struct raft_event ev = {
         .type = RAFT_BOOTSTRAP, .now_ms = now_ms, .u.bootstrap.config = c};

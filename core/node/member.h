@@ -79,10 +79,12 @@ void member_applied(struct member *m, uint64_t index, uint64_t hash, uint64_t no
 void member_tick(struct member *m, uint64_t now_ms);
 /* Membership change, transfer, bootstrap: refused at once with the code, or under way;
  * done tells nothing more here. *index is the entry's. */
-enum err member_change_config(struct member *m, bool put, const char *id, const char *addr,
-                       bool voter, uint64_t *index, uint64_t now_ms);
+enum err member_change_config(struct member *m, bool put, const char *id,
+                              const char *addr, bool voter, uint64_t *index,
+                              uint64_t now_ms);
 enum err member_transfer(struct member *m, const char *id, uint64_t now_ms);
-enum err member_bootstrap_config(struct member *m, const struct raft_config *c, uint64_t now_ms);
+enum err member_bootstrap_config(struct member *m, const struct raft_config *c,
+                                 uint64_t now_ms);
 
 /* Fail everything that waits with code; nothing is taken afterwards. */
 void member_stop(struct member *m, enum err code, const char *text);

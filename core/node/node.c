@@ -11,11 +11,14 @@
 #include <unistd.h>
 
 #include "core/base/io.h"
+#include "core/net/client.h"
+#include "core/net/server.h"
+#include "core/node/identity.h"
+#include "core/node/peers.h"
 
 enum { SYNC_HERE_MAX = 4 }; /* entries of a job that the node thread syncs itself */
 
-/* --- threads
- * ---------------------------------------------------------------------------------- */
+/* --- threads ---------------------------------------------------------------------- */
 
 static void deliver_wal_done(struct mail *m, void *arg)
 {
@@ -214,8 +217,7 @@ bool node_post(struct node *n, struct mail *m,
     return mailbox_post_always(n->box, m) == ERR_OK;
 }
 
-/* --- what the member asks of its host
- * ----------------------------------------------------------- */
+/* --- what the member asks of its host --------------------------------------------- */
 
 /* With nobody to talk to, the node thread has nothing better to do than to wait for its
  * own disk; so a sole voter whose wal thread is idle saves the two wake-ups there and
@@ -258,9 +260,9 @@ static void port_to_apply(void *host, struct apply_job *job)
 
 static void port_send(void *host, const struct raft_message *messages, size_t count)
 {
-    (void)host; /* a sole voter has nobody to write to */
-    (void)messages;
-    (void)count;
+    struct node *n = host;
+
+    if (n->peers) peers_send(n->peers, messages, count);
 }
 
 static void log_leader(struct node *n)
@@ -323,6 +325,9 @@ static void port_changed(void *host, const struct raft_effects *fx)
     if (fx->leader_changed) log_leader(n);
     publish(n);
     if (fx->leader_changed || fx->config_changed) publish_view(n);
+    if (fx->config_changed && n->peers &&
+        peers_set(n->peers, raft_config(n->raft)) != ERR_OK)
+        logger_error(n->o.logger, "store", "not every member can be contacted");
 }
 
 static void port_no_snapshot(void *host, const char *peer, uint64_t index)
@@ -386,8 +391,87 @@ static const struct member_ports ports = {
     .random = port_random,
 };
 
-/* --- opening
- * ------------------------------------------------------------------------------------ */
+/* --- other nodes -------------------------------------------------------------------- */
+
+static void peer_message(void *arg, const struct raft_message *m)
+{
+    struct node *n = arg;
+
+    member_message(n->member, m, node_now_ms(n));
+    after_turn(n);
+}
+
+static void peer_lost(void *arg, const char *id)
+{
+    struct node *n = arg;
+
+    member_peer_lost(n->member, id, node_now_ms(n));
+    after_turn(n);
+}
+
+static const struct peers_events peers_events = {.on_message = peer_message,
+                                                 .on_lost = peer_lost};
+
+static void on_step(struct net_call *c, const ProtobufCMessage *message)
+{
+    struct node *n = net_call_service_arg(c);
+
+    (void)message;
+    peers_on_step(n->peers, c);
+}
+
+static const struct net_method raft_methods[NET_RAFT_METHODS] = {
+    [NET_RAFT_STEP] = {.on_call = on_step},
+};
+
+/* A node without a cluster belongs to the first one that counts it among its members:
+ * that is who dials it for Raft, and by its own ID (peers.c). */
+static enum err on_hello(void *arg, const struct net_hello *peer, struct why *why)
+{
+    struct node *n = arg;
+
+    if (peer->class != NET_RAFT || peer->cluster_id == 0 || n->cluster_id != 0)
+        return ERR_OK;
+    return node_set_cluster_id(n, peer->cluster_id, why);
+}
+
+enum err node_set_cluster_id(struct node *n, uint64_t id, struct why *why)
+{
+    struct net_identity who = {.cluster_id = id,
+                               .node_id = n->o.id,
+                               .address = n->o.raft_addr,
+                               .software = n->o.version};
+    enum err e = cluster_id_save(n->o.io, n->o.data_dir, id, why);
+
+    if (!e && n->net) e = net_set_identity(n->net, &who, why);
+    if (!e) n->cluster_id = id;
+    return e;
+}
+
+static enum err open_net(struct node *n, struct why *why)
+{
+    struct net_options no = {.base = n->base,
+                             .logger = n->o.logger,
+                             .limits.connect_ms = n->o.connect_ms,
+                             .identity = {.cluster_id = n->cluster_id,
+                                          .node_id = n->o.id,
+                                          .address = n->o.raft_addr,
+                                          .software = n->o.version}};
+    struct net_server_options so = {.on_hello = on_hello, .arg = n};
+    struct peers_options po = {
+        .id = n->o.id, .logger = n->o.logger, .events = &peers_events, .arg = n};
+    enum err e = net_new(&n->net, &no, why);
+
+    if (!e) e = net_server_new(&n->server, n->net, &so, why);
+    po.net = n->net;
+    if (!e) e = peers_new(&n->peers, &po, why);
+    if (!e) e = net_server_add(n->server, &net_service_raft, raft_methods, n);
+    if (!e) e = net_server_listen(n->server, n->o.raft_bind, why);
+    if (!e) e = peers_set(n->peers, raft_config(n->raft));
+    return e;
+}
+
+/* --- opening ---------------------------------------------------------------------- */
 
 static unsigned usable_cores(void)
 {
@@ -526,6 +610,7 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
     n->own_jobs_end = &n->own_jobs;
     n->start_wall_ns = clock_wall_ns(o->clock);
     e = o->io->ops->mkdir(o->io, n->scratch_dir, why);
+    if (!e) e = cluster_id_load(o->io, o->data_dir, &n->cluster_id, why);
     if (!e) e = open_log(n, why);
     if (e) goto fail;
 
@@ -555,6 +640,10 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
         event_add(n->box_event, NULL) != 0) {
         e = why_set(why, ERR_NOMEM, "cannot make the node's event loop");
         goto fail;
+    }
+    if (n->o.raft_bind) {
+        e = open_net(n, why);
+        if (e) goto fail;
     }
     publish_view(n);
     *out = n;
@@ -603,8 +692,7 @@ enum err node_start(struct node *n, struct why *why)
     return start_thread(&n->thread, &n->thread_started, node_main, n, "node", why);
 }
 
-/* --- requests that block the caller
- * --------------------------------------------------------------- */
+/* --- requests that block the caller ----------------------------------------------- */
 
 struct errand { /* something for the node thread to do while the caller waits */
     struct mail mail;
@@ -650,6 +738,8 @@ static void errand_bootstrap(struct node *n, struct errand *e)
 
     raft_config_init(&c);
     e->result = raft_config_put(&c, n->o.id, n->o.raft_addr, true);
+    if (!e->result && n->cluster_id == 0)
+        e->result = node_set_cluster_id(n, rand_entropy() | 1, NULL);
     if (!e->result) e->result = member_bootstrap_config(n->member, &c, node_now_ms(n));
     raft_config_fini(&c);
 }
@@ -686,9 +776,7 @@ bool node_wait_ready(struct node *n, unsigned timeout_ms)
     return ready;
 }
 
-/* --- closing
- * --------------------------------------------------------------------------------------
- */
+/* --- closing ---------------------------------------------------------------------- */
 
 static void errand_stop(struct node *n, struct errand *e)
 {
@@ -732,6 +820,9 @@ void node_free(struct node *n)
 {
     if (n == NULL) return;
     node_stop(n);
+    peers_free(n->peers);
+    net_server_free(n->server);
+    net_free(n->net);
     member_free(n->member);
     raft_free(n->raft);
     applier_free(n->applier);

@@ -24,6 +24,8 @@ struct node_options {
     const char *id;        /* this node's ID in the cluster */
     const char *data_dir;  /* must exist */
     const char *raft_addr; /* advertised */
+    const char *raft_bind; /* listen here for other nodes; NULL: talk to nobody (tests) */
+    uint32_t connect_ms;   /* dialling other nodes; 0 = 30 s */
     const char *http_addr; /* advertised host:port */
     bool https;            /* the HTTP port speaks TLS */
     const char *version;
@@ -84,8 +86,7 @@ bool node_wait_ready(struct node *n, unsigned timeout_ms);
 void node_stop(struct node *n);
 void node_free(struct node *n); /* NULL is allowed; stops first */
 
-/* --- calls: any thread; see call.h
- * ----------------------------------------------------------- */
+/* --- calls: any thread; see call.h ------------------------------------------------ */
 void node_execute(struct node *n, struct call_execute *c);
 void node_query(struct node *n, struct call_query *c);
 void node_request(struct node *n, struct call_query *c);
