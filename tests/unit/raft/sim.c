@@ -162,6 +162,16 @@ static void sim_start_sync(struct sim *w, int i)
                                 .ticket = last->ticket});
 }
 
+static void sim_set_timer(struct sim *w, int i, uint64_t late_ms)
+{
+    struct sim_node *n = &w->nodes[i];
+
+    n->timer_at = n->deadline;
+    sim_post(w, (n->deadline > w->now ? n->deadline - w->now : 0) + late_ms,
+             (struct sim_event){
+                 .kind = SIM_TIMER, .node = i, .life = n->life, .ticket = ++n->timer_serial});
+}
+
 static void sim_effects(struct sim *w, int i, const struct raft_effects *fx)
 {
     struct sim_node *n = &w->nodes[i];
@@ -205,13 +215,7 @@ static void sim_effects(struct sim *w, int i, const struct raft_effects *fx)
     }
     n->deadline =
         fx->deadline_ms == UINT64_MAX ? UINT64_MAX : fx->deadline_ms - n->clock_offset;
-    if (n->deadline < n->timer_at) {
-        n->timer_at = n->deadline;
-        sim_post(w,
-                 (n->deadline > w->now ? n->deadline - w->now : 0) +
-                     rand_below(&w->rand, 3),
-                 (struct sim_event){.kind = SIM_TIMER, .node = i, .life = n->life});
-    }
+    if (n->deadline < n->timer_at) sim_set_timer(w, i, rand_below(&w->rand, 3));
 }
 
 static enum err sim_step(struct sim *w, int i, struct raft_event *e)
@@ -330,12 +334,11 @@ static void sim_on_timer(struct sim *w, const struct sim_event *e)
     struct sim_node *n = &w->nodes[e->node];
     struct raft_event event = {.type = RAFT_TICK};
 
+    if (e->ticket != n->timer_serial) return; /* set anew since */
     n->timer_at = UINT64_MAX;
     if (n->deadline == UINT64_MAX) return;
     if (n->deadline > w->now) {
-        n->timer_at = n->deadline;
-        sim_post(w, n->deadline - w->now,
-                 (struct sim_event){.kind = SIM_TIMER, .node = e->node, .life = n->life});
+        sim_set_timer(w, e->node, 0);
         return;
     }
     sim_step(w, e->node, &event);
