@@ -224,8 +224,7 @@ bool record_decode(struct record *r, uint32_t seed, const uint8_t *p, uint64_t l
     return get_le32(p + R_CRC) == crc32c(seed, p + R_LEN, (size_t)size - R_LEN);
 }
 
-/* --- writer
- * ------------------------------------------------------------------------------- */
+/* --- writer ----------------------------------------------------------------------- */
 
 enum err segment_init(struct segment *s, struct io *io, struct why *why)
 {

@@ -59,8 +59,7 @@ struct record {
     uint32_t len;
 };
 
-/* --- codec
- * ------------------------------------------------------------------------------- */
+/* --- codec ------------------------------------------------------------------------ */
 
 /* n rounded up to a multiple of to, a power of two. */
 static inline uint64_t round_up(uint64_t n, uint64_t to)
@@ -98,8 +97,7 @@ uint64_t record_peek_size(const uint8_t *p);
  * into p. */
 bool record_decode(struct record *r, uint32_t seed, const uint8_t *p, uint64_t left);
 
-/* --- writer
- * ------------------------------------------------------------------------------- */
+/* --- writer ----------------------------------------------------------------------- */
 
 struct segment {
     struct io *io;        /* borrowed */

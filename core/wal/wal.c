@@ -23,6 +23,7 @@ enum {
     SEGMENT_BYTES_MIN = SEGMENT_HEADER + SEGMENT_BLOCK,
     SEGMENT_BYTES_MAX = 1024 * 1024 * 1024,
     WINDOW_BYTES = 128 * 1024,
+    SCRATCH_KEPT_BYTES = 1024 * 1024,
     PATH_MAX_BYTES = 4096,
     ZLIB_RATIO_MAX = 1032, /* no deflated byte becomes more (zlib's technical notes) */
 };
@@ -71,8 +72,7 @@ struct wal {
         stat_written;
 };
 
-/* --- failing
- * ----------------------------------------------------------------------------- */
+/* --- failing ---------------------------------------------------------------------- */
 
 /* After a failure nobody knows what the disk holds: this wal is over. */
 static enum err fail(struct wal *w, enum err e, const struct why *cause, struct why *why)
@@ -80,7 +80,6 @@ static enum err fail(struct wal *w, enum err e, const struct why *cause, struct 
     w->failed = true;
     w->failure = *cause;
     w->failure.code = e;
-    logger_error(w->logger, "wal", "the log has failed: %s", w->failure.text);
     return why_set(why, e, "%s", w->failure.text);
 }
 
@@ -89,8 +88,7 @@ static enum err refuse(const struct wal *w, struct why *why)
     return why_set(why, ERR_IO, "the log failed earlier: %s", w->failure.text);
 }
 
-/* --- names
- * -------------------------------------------------------------------------------- */
+/* --- names ------------------------------------------------------------------------ */
 
 static void segment_path(const struct wal *w, char out[PATH_MAX_BYTES],
                          const struct kept *k)
@@ -131,8 +129,7 @@ static void count_kept(struct wal *w)
     atomic_store_explicit(&w->stat_segments, w->n_kept, memory_order_relaxed);
 }
 
-/* --- the next segment
- * ---------------------------------------------------------------------- */
+/* --- the next segment ------------------------------------------------------------- */
 
 static uint64_t next_size(const struct wal *w)
 {
@@ -210,8 +207,7 @@ static enum err put(struct wal *w, const struct record *r, struct why *why)
     return ERR_OK;
 }
 
-/* --- recording
- * ---------------------------------------------------------------------------- */
+/* --- recording -------------------------------------------------------------------- */
 
 /* Deflate r's payload if that makes it smaller.  Not being able to is no failure. */
 static void compress_payload(struct wal *w, struct record *r)
@@ -272,6 +268,11 @@ enum err wal_append(struct wal *w, const struct raft_entry *entries, size_t n,
                            " does not follow the last in the log, %" PRIu64,
                            entries[i].index, w->index.last + i);
     for (size_t i = 0; i < n && !e; i++) e = append_entry(w, &entries[i], &cause);
+    if (w->scratch_cap > SCRATCH_KEPT_BYTES) { /* a big entry needed it; do not keep it */
+        free(w->scratch);
+        w->scratch = NULL;
+        w->scratch_cap = 0;
+    }
     if (e) return fail(w, e, &cause, why);
     atomic_fetch_add_explicit(&w->stat_appends, n, memory_order_relaxed);
     return ERR_OK;
@@ -340,8 +341,7 @@ enum err wal_reset(struct wal *w, uint64_t index, uint64_t term, struct why *why
     return ERR_OK;
 }
 
-/* --- letting go
- * ---------------------------------------------------------------------------- */
+/* --- letting go ------------------------------------------------------------------- */
 
 /* Oldest first, each one's going synced before the next: a crash must not leave a gap. */
 static enum err drop_segments(struct wal *w, struct why *why)
@@ -402,8 +402,7 @@ enum err wal_sync(struct wal *w, struct why *why)
     return ERR_OK;
 }
 
-/* --- reading
- * ------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------- */
 
 static enum err window_open(struct wal *w, uint64_t seq, struct why *why)
 {
@@ -571,8 +570,7 @@ enum err wal_read(struct wal *w, uint64_t from, uint64_t to, size_t max_bytes,
     return e;
 }
 
-/* --- opening
- * ------------------------------------------------------------------------------- */
+/* --- opening ---------------------------------------------------------------------- */
 
 /* Say where it was, and for damage what can be done about it. */
 static enum err blame(const char *path, enum err e, struct why *why)
@@ -861,8 +859,7 @@ void wal_close(struct wal *w)
     free(w);
 }
 
-/* --- looking in
- * ---------------------------------------------------------------------------- */
+/* --- looking in ------------------------------------------------------------------- */
 
 uint64_t wal_first(const struct wal *w)
 {

@@ -120,8 +120,7 @@ struct wal_stats {
 void wal_stats(const struct wal *w,
                struct wal_stats *out); /* any thread; values may lag */
 
-/* --- pure parts, for tests and the fuzzer
- * ------------------------------------------------------ */
+/* --- pure parts, for tests and the fuzzer ----------------------------------------- */
 
 /* Scan one segment's bytes: what a recovery would make of it.  Never reads past len,
  * allocates at most in proportion to len. */

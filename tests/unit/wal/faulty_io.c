@@ -65,8 +65,7 @@ static void *bigger(void *p, size_t size)
     return must(realloc(p, size > 0 ? size : 1));
 }
 
-/* --- directories
- * ------------------------------------------------------------------------- */
+/* --- directories ------------------------------------------------------------------ */
 
 static struct name *dir_find(struct dir *d, const char *name)
 {
@@ -126,8 +125,7 @@ static void dir_change(struct faulty *f, const char *name, const char *from,
     dir_apply(&f->now, c);
 }
 
-/* --- files
- * ------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------ */
 
 static struct inode *inode_new(struct faulty *f)
 {
@@ -221,8 +219,7 @@ static void inode_crash(struct inode *i, struct rand *r, size_t granule)
     i->synced = memcpy(bigger(NULL, len), out, len);
 }
 
-/* --- the operations
- * ------------------------------------------------------------------------ */
+/* --- the operations --------------------------------------------------------------- */
 
 /* Every operation comes through here.  *dying: power goes while it is under way. */
 static enum err begin(struct faulty *f, bool *dying, bool changes, const char *what,
@@ -402,8 +399,7 @@ static const struct io_ops faulty_io_ops = {
     .list = faulty_list,
 };
 
-/* --- the disk
- * ------------------------------------------------------------------------------ */
+/* --- the disk --------------------------------------------------------------------- */
 
 struct faulty *faulty_new(void)
 {

@@ -15,8 +15,7 @@
         if ((call) != ERR_OK) fail_msg("%s: %s", #call, (why).text);                     \
     } while (0)
 
-/* --- the model
- * --------------------------------------------------------------------------- */
+/* --- the model -------------------------------------------------------------------- */
 
 void model_init(struct model *m)
 {
@@ -122,8 +121,7 @@ struct raft_entry entry_make(uint64_t index, uint64_t term, uint32_t len)
     return e;
 }
 
-/* --- the log
- * ------------------------------------------------------------------------------ */
+/* --- the log ---------------------------------------------------------------------- */
 
 void log_open(struct log *l, struct io *io, uint64_t segment_bytes)
 {
