@@ -266,9 +266,9 @@ void options_man(FILE *out)
 {
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         const struct option *option = &OPTIONS[i];
+        char letter[] = {'-', option->letter, ',', ' ', '\0'};
         char term[40], text[160];
-        snprintf(term, sizeof(term), "%c%c%s--%s", option->letter ? '-' : ' ',
-                 option->letter ? option->letter : ' ', option->letter ? ", " : "",
+        snprintf(term, sizeof(term), "%s--%s", option->letter ? letter : "",
                  option->name);
         snprintf(text, sizeof(text), "%s", option->help);
         if (option->initial && *option->initial)

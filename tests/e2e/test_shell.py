@@ -97,10 +97,19 @@ class Terminal:
     def send(self, text):
         os.write(self.fd, text.encode())
 
+    def command(self, text):
+        """Types once the prompt is there: before, the terminal itself would act upon keys."""
+        self.expect(r"\d> ")
+        self.send(text)
+
     def end(self):
         """The exit status, once the shell has ended."""
-        while self.read():
-            pass
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            ready, _, _ = select.select([self.fd], [], [], 0.1)
+            if ready and not self.read():
+                break
+            assert time.monotonic() < deadline, f"does not end: {self.seen!r}"
         _, status = os.waitpid(self.pid, 0)
         os.close(self.fd)
         return os.waitstatus_to_exitcode(status)
@@ -789,47 +798,43 @@ def echo(request):
 
 def test_keys_edit_the_line(fake, terminal):
     t = terminal(fake({("POST", "/db/request"): echo}))
-    t.expect("> ")
-    t.send("ELECT 2\x01S\x05;\r")  # Ctrl-A, Ctrl-E
+    t.command("ELECT 2\x01S\x05;\r")  # Ctrl-A, Ctrl-E
     t.expect(r"Error: SELECT 2;\r\n")
-    t.send("one two\x17three\r")  # Ctrl-W
+    t.command("one two\x17three\r")  # Ctrl-W
     t.expect(r"Error: one three\r\n")
-    t.send("gone\x15kept\r")  # Ctrl-U
+    t.command("gone\x15kept\r")  # Ctrl-U
     t.expect(r"Error: kept\r\n")
-    t.send("abXcd\x1b[D\x1b[D\x7f\x1b[F!\x1b[H?\r")  # arrows, backspace, End, Home
+    t.command("abXcd\x1b[D\x1b[D\x7f\x1b[F!\x1b[H?\r")  # arrows, backspace, End, Home
     t.expect(r"Error: \?abcd!\r\n")
-    t.send("é🐘x\x1b[D\x7f\r")
+    t.command("é🐘x\x1b[D\x7f\r")
     t.expect(r"Error: éx\r\n")
-    t.send("\x1b[A\x1b[A\r")  # up, up
+    t.command("\x1b[A\x1b[A\r")  # up, up
     t.expect(r"Error: \?abcd!\r\n")
-    t.send("\x12e thr\r")  # Ctrl-R
+    t.command("\x12e thr\r")  # Ctrl-R
     t.expect(r"Error: one three\r\n")
-    t.send("\x04")  # Ctrl-D
+    t.command("\x04")  # Ctrl-D
     t.expect("bye~")
     assert t.end() == 0
 
 
 def test_tab_completes_commands(fake, terminal):
     t = terminal(fake())
-    t.expect("> ")
-    t.send(".bl\t\r")
-    t.expect(r"\.blobarray\s*off\r\n")
-    t.send(".quit\r")
+    t.command(".bl\t\r")
+    t.expect(r"\noff\r\n")
+    t.command(".quit\r")
     assert t.end() == 0
 
 
 def test_ctrl_c_drops_the_line(fake, terminal):
     server = fake({("POST", "/db/request"): echo})
     t = terminal(server)
-    t.expect("> ")
-    t.send("SELECT wrong")
+    t.command("SELECT wrong")
     t.expect("wrong")
     t.send("\x03")
     t.expect(r"\^C")
-    t.expect("> ")
-    t.send("right\r")
+    t.command("right\r")
     t.expect(r"Error: right\r\n")
-    t.send("exit\r")
+    t.command("exit\r")
     t.expect("bye~")
     assert t.end() == 0
 
@@ -838,30 +843,28 @@ def test_ctrl_c_cancels_a_request(fake, terminal):
     release = threading.Event()
     server = fake({("POST", "/db/request"): lambda r: release.wait(PATIENCE) and results({})})
     t = terminal(server)
-    t.expect("> ")
-    t.send("SELECT slow\r")
+    t.command("SELECT slow\r")
     deadline = time.monotonic() + PATIENCE
     while len(server.requests) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     t.send("\x03")
     t.expect("ERR!.*request canceled")
     release.set()
-    t.expect("> ")
-    t.send("exit\r")
+    t.command("exit\r")
     assert t.end() == 0
 
 
 def test_errors_are_red_unless_told_otherwise(fake, terminal):
     server = fake()
     t = terminal(server)
-    t.send(".mode bad\r")
+    t.command(".mode bad\r")
     t.expect(r"\x1b\[31mERR!\x1b\[0m invalid mode")
-    t.send("exit\r")
+    t.command("exit\r")
     assert t.end() == 0
     t = terminal(server, NO_COLOR="1")
-    t.send(".mode bad\r")
+    t.command(".mode bad\r")
     t.expect(r"\nERR! invalid mode")
-    t.send("exit\r")
+    t.command("exit\r")
     assert t.end() == 0
 
 
@@ -870,24 +873,21 @@ def test_history_is_kept(fake, terminal, tmp_path):
     path = tmp_path / ".rqlite_history"
     t = terminal(server)
     for line in ("one", "two", "two", "", "three"):
-        t.expect("> ")
-        t.send(line + "\r")
-    t.expect("three\r\n")
-    t.send("\x04")
+        t.command(line + "\r")
+    t.command("\x04")
     assert t.end() == 0
     assert path.read_text() == "one\ntwo\nthree\n"
     assert path.stat().st_mode & 0o777 == 0o600
 
     t = terminal(server, RQLITE_HISTFILESIZE="2")
-    t.expect("> ")
-    t.send("\x1b[A\r")
+    t.command("\x1b[A\r")
     t.expect("Error: three")
-    t.send("quit\r")
+    t.command("quit\r")
     assert t.end() == 0
     assert path.read_text() == "three\nquit\n"
 
     t = terminal(server, RQLITE_HISTFILESIZE="0")
-    t.send("quit\r")
+    t.command("quit\r")
     assert t.end() == 0
     assert not path.exists()
 
@@ -903,9 +903,9 @@ def test_a_password_is_asked_for_without_echo(fake, terminal, tmp_path):
     t = terminal(server, "-u", "bob")
     t.expect("Password: ")
     t.send("secret\r")
-    t.expect("> ")
-    assert "secret" not in t.seen
-    t.send("quit\r")
+    seen = t.seen
+    t.command("quit\r")
+    assert "secret" not in seen + t.seen
     assert t.end() == 0
     authorization = "Basic " + base64.b64encode(b"bob:secret").decode()
     assert server.last().headers["Authorization"] == authorization
@@ -979,6 +979,11 @@ INVOICES = "SELECT count(*) AS n, round(sum(Total), 2) AS total FROM Invoice"
 TRACKS = "SELECT count(*) AS n FROM Track"
 
 
+def skip_if_not_served(out):
+    if "501 Not Implemented" in out:
+        pytest.skip("rqlited does not serve this yet")
+
+
 def assert_chinook(server):
     out = commands(server, ".mode csv", INVOICES, TRACKS)
     assert out == "n,total\n412,2328.6\nn\n3503\n"
@@ -1040,7 +1045,9 @@ def test_restore_of_sql_text(server):
 
 @needs_chinook
 def test_boot_of_a_fresh_node(server):
-    assert commands(server, f".boot {CHINOOK}") == "Node booted successfully.\n"
+    out = commands(server, f".boot {CHINOOK}")
+    skip_if_not_served(out)
+    assert out == "Node booted successfully.\n"
     assert_chinook(server)
 
 
@@ -1066,7 +1073,9 @@ def test_commands_that_look_at_a_node(server):
     assert "build:\n" in commands(server, ".status")
     assert "cmdline: [" in commands(server, ".expvar")
     assert commands(server, ".extensions") == ""
-    assert "ERR!" not in commands(server, ".snapshot")
+    out = commands(server, ".snapshot")
+    skip_if_not_served(out)
+    assert out == ""
 
 
 def test_settings_with_a_real_node(server):
