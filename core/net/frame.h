@@ -32,11 +32,9 @@ enum {
     FRAME_SOFTWARE_MAX = 63,
     FRAME_USER_MAX = 255,
     FRAME_PASSWORD_MAX = 1023,
-    FRAME_TEXT_MAX = 511, /* of a goaway */
-    /* Room that suffices for the fixed part of each body. */
+    /* Room that suffices for these bodies. */
     FRAME_HELLO_ROOM = 14 + 3 * 2 + FRAME_ID_MAX + FRAME_ADDR_MAX + FRAME_SOFTWARE_MAX,
-    FRAME_META_ROOM = 2 + 25 + 2 * 2 + FRAME_USER_MAX + FRAME_PASSWORD_MAX,
-    FRAME_GOAWAY_ROOM = 4 + FRAME_TEXT_MAX
+    FRAME_META_ROOM = 2 + 25 + 2 * 2 + FRAME_USER_MAX + FRAME_PASSWORD_MAX
 };
 
 enum frame_kind {
@@ -117,11 +115,11 @@ struct net_meta { /* of a call; texts may be NULL */
     bool forwarded; /* came from a node that passed it on: not to be passed on again */
 };
 
-/* Encoders give the length.  The rooms above suffice; texts over their limit are cut in a
- * hello or goaway, which are for people; a meta is checked by frame_meta_check(). */
+/* Encoders give the length.  The rooms above suffice.  In a hello, texts over their limit
+ * are cut; a meta is checked by frame_meta_check() first.  Bodies of END and GOAWAY are a
+ * status (status.h). */
 size_t frame_put_hello(uint8_t *out, const struct net_hello *h);
 size_t frame_put_meta(uint8_t *out, const struct net_meta *m);
-size_t frame_put_goaway(uint8_t *out, enum err code, const char *text);
 
 /* ERR_TOO_BIG if user or password is too long for the wire. */
 MUST_USE enum err frame_meta_check(const struct net_meta *m, struct why *why);
@@ -133,8 +131,5 @@ MUST_USE enum err frame_get_hello(struct net_hello *out, const void *body, size_
 /* Texts are copied into a; *used is where the message begins.  ERR_NOMEM, too. */
 MUST_USE enum err frame_get_meta(struct net_meta *out, struct arena *a, const void *body,
                                  size_t len, size_t *used, struct why *why);
-/* code and text of *said are the peer's. */
-MUST_USE enum err frame_get_goaway(struct why *said, const void *body, size_t len,
-                                   struct why *why);
 
 #endif

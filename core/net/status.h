@@ -43,12 +43,12 @@ const char *net_err_symbol(enum err e);
  * nearest to gRPC's code.  ERR_OK only if both say so. */
 enum err net_err_of(int32_t status, const char *symbol, size_t symbol_len);
 
-/* Encode why (NULL = OK) as a packed Rqlite__Status into out of cap bytes; gives its
- * length.  NET_STATUS_ROOM always suffices. */
+/* Encode as a packed Rqlite__Status; gives its length.  text NULL: the code's name.  A
+ * text over 511 bytes is cut. */
 enum { NET_STATUS_ROOM = 640 };
-size_t net_status_put(uint8_t *out, size_t cap, enum err code, const char *text);
+size_t net_status_put(uint8_t out[NET_STATUS_ROOM], enum err code, const char *text);
 
-/* Decode; ERR_CORRUPT if it is none. */
+/* Decode into *said, whose text is never empty.  ERR_CORRUPT if it is none, ERR_NOMEM. */
 MUST_USE enum err net_status_get(struct why *said, const void *body, size_t len,
                                  struct why *why);
 
