@@ -336,8 +336,6 @@ static inline void fake_stop(struct fake *f)
     gateway_stop(f->gateway, 1000);
     gateway_free(f->gateway);
     metrics_free(f->metrics);
-    pthread_mutex_destroy(&f->mutex);
-    pthread_cond_destroy(&f->changed);
 }
 
 /* --- a client
