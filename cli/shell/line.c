@@ -259,11 +259,11 @@ bool line_password(const char *prompt, char *out, size_t size)
     bool ok;
 
     if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &before) < 0) return false;
-    fputs(prompt, stdout);
-    fflush(stdout);
     silent = before;
     silent.c_lflag &= ~(tcflag_t)ECHO;
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
+    fputs(prompt, stdout);
+    fflush(stdout);
     ok = fgets(out, (int)size, stdin) != NULL && !cancel_wished();
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
     putchar('\n');

@@ -5,7 +5,6 @@ import contextlib
 import http.server
 import json
 import os
-import pathlib
 import pty
 import re
 import select
@@ -19,17 +18,9 @@ import urllib.request
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-VARIANT = os.environ.get("VARIANT", "release")
-BIN = pathlib.Path(
-    os.environ.get("RQ_BIN", ROOT / ("build/bin" if VARIANT == "release" else f"build/{VARIANT}/bin"))
-)
-SHARED = pathlib.Path(os.environ.get("RQ_SHARED", ROOT.parent / "shared"))
-CHINOOK = SHARED / "data" / "chinook.sqlite"
-CHINOOK_SQL = SHARED / "data" / "chinook.sql"
-PATIENCE = 30  # seconds until something that should happen counts as never
+from conftest import PATIENCE, RQLITE, shared_data
 
-pytestmark = pytest.mark.skipif(not (BIN / "rqlite").exists(), reason="rqlite is not built")
+pytestmark = pytest.mark.skipif(not os.path.exists(RQLITE), reason="rqlite is not built")
 
 
 # --- running the shell ----------------------------------------------------------------------------
@@ -49,7 +40,7 @@ def environment(tmp_home=None, **extra):
 def shell(*args, stdin="", env=None, cwd=None):
     """Runs the shell on a script; gives what subprocess.run() gives."""
     return subprocess.run(
-        [BIN / "rqlite", *map(str, args)],
+        [RQLITE, *map(str, args)],
         input=stdin,
         capture_output=True,
         text=True,
@@ -73,7 +64,7 @@ class Terminal:
         self.seen = ""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.execve(BIN / "rqlite", ["rqlite", *map(str, args)], env)
+            os.execve(RQLITE, ["rqlite", *map(str, args)], env)
 
     def read(self):
         try:
@@ -930,51 +921,13 @@ def test_wide_text_lines_up(fake):
 # --- with rqlited ---------------------------------------------------------------------------------
 
 
-class Node:
-    def __init__(self, data_dir, *flags):
-        self.http = f"127.0.0.1:{free_port()}"
-        self.raft = f"127.0.0.1:{free_port()}"
-        self.url = f"http://{self.http}"
-        self.address = ("-p", self.http.split(":")[1])
-        self.log = open(data_dir.parent / "rqlited.log", "wb")
-        self.process = subprocess.Popen(
-            [BIN / "rqlited", "-http-addr", self.http, "-raft-addr", self.raft, *flags, data_dir],
-            stdout=self.log,
-            stderr=self.log,
-        )
-
-    def wait_ready(self):
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and self.process.poll() is None:
-            with contextlib.suppress(OSError):
-                with urllib.request.urlopen(f"{self.url}/readyz", timeout=2):
-                    return
-            time.sleep(0.05)
-        raise AssertionError("rqlited did not become ready: " + open(self.log.name).read())
-
-    def close(self):
-        self.process.terminate()
-        try:
-            self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.log.close()
-
-
 @pytest.fixture
-def server(tmp_path):
-    if not (BIN / "rqlited").exists():
-        pytest.skip("rqlited is not built")
-    node = Node(tmp_path / "data")
-    try:
-        node.wait_ready()
-        yield node
-    finally:
-        node.close()
+def server(node):
+    node.start()
+    node.address = ("-p", node.http)
+    return node
 
 
-needs_chinook = pytest.mark.skipif(not CHINOOK.exists(), reason="no chinook database")
 INVOICES = "SELECT count(*) AS n, round(sum(Total), 2) AS total FROM Invoice"
 TRACKS = "SELECT count(*) AS n FROM Track"
 
@@ -1000,7 +953,7 @@ def test_the_worked_example_of_the_guides(server, tmp_path):
         "quit\n",
         cwd=tmp_path,
     )
-    prompt = f"{server.http}> "
+    prompt = f"127.0.0.1:{server.http}> "
     assert done.stdout.split("\n", 3)[3] == (
         f"{prompt}0 row affected\n{prompt}"
         "+---------------------------------------------------------------+\n"
@@ -1016,9 +969,8 @@ def test_the_worked_example_of_the_guides(server, tmp_path):
         assert db.execute("SELECT * FROM foo").fetchall() == [(1, "fiona")]
 
 
-@needs_chinook
 def test_restore_backup_and_dump_of_a_real_database(server, tmp_path):
-    assert commands(server, f".restore {CHINOOK}") == "Database restored successfully.\n"
+    assert commands(server, f".restore {shared_data('chinook.sqlite')}") == "Database restored successfully.\n"
     assert_chinook(server)
     out = commands(server, ".backup b.db", ".dump d.sql", ".dump t.sql Track, Genre", cwd=tmp_path)
     assert out == (
@@ -1036,16 +988,14 @@ def test_restore_backup_and_dump_of_a_real_database(server, tmp_path):
     assert 'INSERT INTO "Invoice"' not in text
 
 
-@needs_chinook
 def test_restore_of_sql_text(server):
-    out = commands(server, f".restore {CHINOOK_SQL}")
+    out = commands(server, f".restore {shared_data('chinook.sql')}")
     assert out.endswith("Database restored successfully.\n"), out
     assert_chinook(server)
 
 
-@needs_chinook
 def test_boot_of_a_fresh_node(server):
-    out = commands(server, f".boot {CHINOOK}")
+    out = commands(server, f".boot {shared_data('chinook.sqlite')}")
     skip_if_not_served(out)
     assert out == "Node booted successfully.\n"
     assert_chinook(server)
@@ -1067,7 +1017,7 @@ def test_read_of_a_script(server, tmp_path):
 
 def test_commands_that_look_at_a_node(server):
     out = commands(server, ".nodes", ".leader", ".ready", ".status store.node_id", ".tables")
-    assert "  leader: true\n" in out and f"  api_addr: {server.url}\n" in out
+    assert "  leader: true\n" in out and f"  api_addr: http://127.0.0.1:{server.http}\n" in out
     assert "\nready\n" in out
     assert out.endswith("+------+\n| name |\n+------+\n")
     assert "build:\n" in commands(server, ".status")
