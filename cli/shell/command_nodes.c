@@ -21,7 +21,7 @@ static void print_tree(struct session *s, const json_t *object)
     buf_init(&text, 0);
     render_tree(&text, object);
     if (buf_error(&text)) session_fail(s, "out of memory");
-    fwrite(text.data, 1, text.len, stdout);
+    if (text.len > 0) fwrite(text.data, 1, text.len, stdout);
     buf_fini(&text);
 }
 

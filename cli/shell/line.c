@@ -74,7 +74,7 @@ static int on_getc(EditLine *el, wchar_t *out)
 }
 
 /* Tab: complete a command at the start of the line as far as it is certain. */
-static unsigned char on_complete(EditLine *el, int ch)
+static unsigned char on_complete(EditLine *el, wint_t ch)
 {
     const LineInfo *info = el_line(el);
     size_t len = (size_t)(info->cursor - info->buffer), common = 0;
@@ -111,7 +111,8 @@ static void bind_keys(EditLine *el)
     el_set(el, EL_EDITOR, "emacs");
     for (size_t i = 0; i < sizeof(KEYS) / sizeof(KEYS[0]); i++)
         el_set(el, EL_BIND, KEYS[i][0], KEYS[i][1], NULL);
-    el_set(el, EL_ADDFN, "rq-complete", "complete a command", on_complete);
+    /* The wide form, since libedit never frees the copies that the other makes. */
+    el_wset(el, EL_ADDFN, L"rq-complete", L"complete a command", on_complete);
     el_set(el, EL_BIND, "^I", "rq-complete", NULL);
 }
 

@@ -139,7 +139,7 @@ static void show_table(struct session *s, const json_t *result)
     if (render_table(&text, s->mode, json_object_get(result, "columns"),
                      json_object_get(result, "values"), &why))
         session_fail(s, "%s", why.text);
-    else if (fwrite(text.data, 1, text.len, s->output) != text.len)
+    else if (text.len > 0 && fwrite(text.data, 1, text.len, s->output) != text.len)
         session_fail(s, "write %s: %s", s->output_name ? s->output_name : "stdout",
                      strerror(errno));
     buf_fini(&text);
