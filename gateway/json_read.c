@@ -350,10 +350,38 @@ static bool number_as_int(const struct number *n, int64_t *v)
     return true;
 }
 
+/*
+ * Digits, a point somewhere, no exponent, 15 digits at most: the digits as a number and
+ * the power of ten are exact, so their quotient is the nearest double.
+ */
+static bool short_real(const struct number *n, double *v)
+{
+    static const double powers[] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                    1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+    bool negative = n->s[0] == '-';
+    const char *p = n->s + negative, *end = n->s + n->n, *point = NULL;
+    uint64_t digits = 0;
+
+    if (end - p > 16) return false;
+    for (; p < end; p++) {
+        if (*p == '.')
+            point = p;
+        else if (*p >= '0' && *p <= '9')
+            digits = digits * 10 + (uint64_t)(*p - '0');
+        else
+            return false;
+    }
+    if (!point) return false;
+    *v = (double)digits / powers[end - point - 1];
+    if (negative) *v = -*v;
+    return true;
+}
+
 /* The nearest double; false if it is too large for one.  A delimiter follows the literal,
  * so strtod() stops there. */
 static bool number_as_real(const struct number *n, double *v)
 {
+    if (short_real(n, v)) return true;
     errno = 0;
     *v = strtod(n->s, NULL);
     return !(errno == ERANGE &&

@@ -279,6 +279,17 @@ static bool write_row(struct json_sink *s, const struct db_value *values)
 {
     struct json *j = &s->json;
 
+    if (!j->pretty && !s->associative) { /* as below, on a straighter way */
+        if (!j->empty) buf_append_u8(j->out, ',');
+        j->empty = false;
+        for (size_t i = 0; i < s->n_columns; i++) {
+            buf_append_u8(j->out, i > 0 ? ',' : '[');
+            if (!write_value(s, &s->columns[i], &values[i])) return false;
+        }
+        if (s->n_columns == 0) buf_append_u8(j->out, '[');
+        buf_append_u8(j->out, ']');
+        return true;
+    }
     json_item(j);
     if (s->associative) {
         json_open(j, '{');

@@ -110,20 +110,41 @@ static uint8_t *put_special(uint8_t *to, const uint8_t **p, const uint8_t *end)
     return to + n;
 }
 
+static const char special[] = {'"', '\\', '<', '>', '&'};
+
 /* Write up to stop, or a little further to the end of a character; to has room for the
  * worst case. */
 static uint8_t *put_piece(uint8_t *to, const uint8_t **p, const uint8_t *stop,
                           const uint8_t *end)
 {
-    while (*p < stop) {
-        const uint8_t *plain = bytes_plain_end(*p, stop, "\"\\<>&", 5);
-        size_t n = (size_t)(plain - *p);
+    const uint8_t *from = *p;
+    uint64_t x, found;
 
-        memcpy(to, *p, n);
-        to += n;
-        *p = plain;
-        if (plain < stop) to = put_special(to, p, end);
+    while (from < stop) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+        if (stop - from >= 8) {
+            memcpy(&x, from, sizeof x);
+            memcpy(to, from, sizeof x); /* all eight, whatever counts of them */
+            found = bytes_special(x, special, sizeof special);
+            if (!found) {
+                from += 8;
+                to += 8;
+                continue;
+            }
+            from += __builtin_ctzll(found) >> 3;
+            to += __builtin_ctzll(found) >> 3;
+            to = put_special(to, &from, end);
+            continue;
+        }
+#endif
+        x = *from * 0x0101010101010101U;
+        found = bytes_special(x, special, sizeof special);
+        if (found)
+            to = put_special(to, &from, end);
+        else
+            *to++ = *from++;
     }
+    *p = from;
     return to;
 }
 
@@ -136,8 +157,9 @@ void json_put_string(struct buf *out, const void *text, size_t n)
     while (p < end) {
         size_t piece = end - p < PIECE ? (size_t)(end - p) : PIECE;
 
-        /* 4: a character that begins in this piece and ends behind it */
-        to = buf_reserve(out, piece * ESCAPE_MAX + 4);
+        /* 8: a character that begins in this piece and ends behind it, or eight bytes
+         * copied for less */
+        to = buf_reserve(out, piece * ESCAPE_MAX + 8);
         if (!to) return;
         buf_advance(out, (size_t)(put_piece(to, &p, p + piece, end) - to));
     }
@@ -161,6 +183,10 @@ void json_put_uint(struct buf *out, uint64_t v)
 {
     char digits[20], *p = digits + sizeof digits;
 
+    if (v < 10) {
+        buf_append_u8(out, (uint8_t)('0' + v));
+        return;
+    }
     for (; v >= 100; v /= 100) {
         p -= 2;
         memcpy(p, two_digits + v % 100 * 2, 2);

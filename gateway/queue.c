@@ -10,6 +10,7 @@
 #include "core/base/logger.h"
 #include "core/base/metrics.h"
 #include "gateway/api/api.h"
+#include "gateway/pack.h"
 
 static const uint64_t MS = 1000000;
 
@@ -459,19 +460,16 @@ static void take(struct mail *m, void *taker)
 
 static struct entry *entry_new(const struct json_statements *statements)
 {
-    Rqlite__ExecuteRequest message = RQLITE__EXECUTE_REQUEST__INIT;
+    size_t len = pack_statements_size(statements->list, statements->n);
     struct entry *e;
-    size_t len;
 
-    message.statements = statements->list;
-    message.n_statements = statements->n;
-    len = protobuf_c_message_get_packed_size(&message.base);
     e = malloc(sizeof *e + len);
     if (!e) return NULL;
     *e = (struct entry){.statements = statements->n};
     list_init(&e->link);
     e->mail.deliver = take;
-    e->len = protobuf_c_message_pack(&message.base, e->data);
+    e->len = len;
+    pack_statements(e->data, statements->list, statements->n);
     return e;
 }
 

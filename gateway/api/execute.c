@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* POST /db/execute (HTTP API 8.1). */
 #include "core/base/metrics.h"
-#include "core/base/pb.h"
 #include "gateway/api/api.h"
+#include "gateway/pack.h"
 #include "gateway/queue.h"
 
 static const struct api_endpoint endpoint = {API_DATA, "Execute", API_JSON};
@@ -42,7 +42,7 @@ void api_execute(struct http_exchange *x, const struct params *p)
     a = api_call_new(x, p, &endpoint, answer);
     if (!a) return;
     c = &a->c.execute;
-    c->request = pb_pack(&message.base, CALL_SPARE);
+    c->request = pack_execute(&message, CALL_SPARE);
     if (!c->request) {
         http_respond_text(x, 500, "out of memory");
         api_call_end(a);

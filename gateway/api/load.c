@@ -4,8 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/base/pb.h"
 #include "gateway/api/api.h"
+#include "gateway/pack.h"
 
 static const char magic[] = "SQLite format";
 
@@ -46,7 +46,7 @@ static void load_nothing(struct http_exchange *x, const struct params *p)
     struct api_call *a = api_call_new(x, p, &script_endpoint, answer_load);
 
     if (!a) return;
-    a->c.execute.request = pb_pack(&message.base, CALL_SPARE);
+    a->c.execute.request = pack_execute(&message, CALL_SPARE);
     if (!a->c.execute.request) {
         http_respond_text(x, 500, "out of memory");
         api_call_end(a);

@@ -9,6 +9,7 @@
 
 #include "core/base/pb.h"
 #include "gateway/json_read.h"
+#include "gateway/pack.h"
 #include "gateway/utf8.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -53,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (size_t i = 0; i < s.n; i++) check_statement(s.list[i]);
         message.statements = s.list;
         message.n_statements = s.n;
-        packed = pb_pack(&message.base, 0);
+        packed = pack_execute(&message, 0);
         CHECK(packed != NULL);
         CHECK(pb_unpack(&again, &rqlite__execute_request__descriptor, &a, packed->data,
                         packed->len, &why) == ERR_OK);

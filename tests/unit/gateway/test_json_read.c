@@ -226,6 +226,24 @@ static void numbers_keep_their_kind(void **state)
                         "a(r9.9999999999999991e+28)");
 }
 
+static void reals_are_the_nearest(void **state)
+{
+    unsigned seed = 1;
+    char body[64], number[40];
+
+    (void)state;
+    for (int i = 0; i < 20000; i++) {
+        unsigned a = (seed = seed * 1103515245 + 12345) >> 8;
+        unsigned b = (seed = seed * 1103515245 + 12345) >> 8;
+
+        snprintf(number, sizeof number, "%s%u.%0*u", a & 1 ? "-" : "", a >> (a & 15),
+                 (int)(b & 15), b >> (b & 15));
+        snprintf(body, sizeof body, "[[\"a\",%s]]", number);
+        reads(body);
+        assert_true(strtod(shown + strlen("a(r"), NULL) == strtod(number, NULL));
+    }
+}
+
 static void numbers_too_large_are_refused_as_written(void **state)
 {
     (void)state;
@@ -389,6 +407,7 @@ int main(void)
         cmocka_unit_test(what_follows_the_closing_bracket_is_ignored),
         cmocka_unit_test(the_first_fault_in_reading_order_decides),
         cmocka_unit_test(numbers_keep_their_kind),
+        cmocka_unit_test(reals_are_the_nearest),
         cmocka_unit_test(numbers_too_large_are_refused_as_written),
         cmocka_unit_test(literals_are_values),
         cmocka_unit_test(texts_in_blob_form_are_blobs),
