@@ -26,7 +26,7 @@ enum {
 /* --- the socket
  * -------------------------------------------------------------------------- */
 
-static ssize_t socket_recv(struct conn *c, void *out, size_t cap)
+static ssize_t socket_recv(struct hconn *c, void *out, size_t cap)
 {
     ssize_t n;
 
@@ -35,7 +35,7 @@ static ssize_t socket_recv(struct conn *c, void *out, size_t cap)
     return n;
 }
 
-static ssize_t socket_send(struct conn *c, const struct iovec *v, int n)
+static ssize_t socket_send(struct hconn *c, const struct iovec *v, int n)
 {
     struct msghdr m = {.msg_iov = (struct iovec *)v, .msg_iovlen = (size_t)n};
     ssize_t sent;
@@ -45,12 +45,12 @@ static ssize_t socket_send(struct conn *c, const struct iovec *v, int n)
     return sent;
 }
 
-static void socket_shutdown(struct conn *c)
+static void socket_shutdown(struct hconn *c)
 {
     shutdown(c->fd, SHUT_WR);
 }
 
-static void socket_close(struct conn *c, bool reset)
+static void socket_close(struct hconn *c, bool reset)
 {
     struct linger now = {.l_onoff = 1, .l_linger = 0};
 
@@ -59,14 +59,14 @@ static void socket_close(struct conn *c, bool reset)
     c->fd = -1;
 }
 
-static const struct conn_io socket_io = {
+static const struct hconn_io socket_io = {
     .recv = socket_recv,
     .send = socket_send,
     .shutdown = socket_shutdown,
     .close = socket_close,
 };
 
-static void want_read(struct conn *c, bool on)
+static void want_read(struct hconn *c, bool on)
 {
     if (c->reading == on || c->fd < 0) return;
     c->reading = on;
@@ -77,7 +77,7 @@ static void want_read(struct conn *c, bool on)
 }
 
 /* writing is also how we know that the last write was cut short. */
-static void want_write(struct conn *c, bool on)
+static void want_write(struct hconn *c, bool on)
 {
     if (c->writing == on) return;
     c->writing = on;
@@ -91,19 +91,19 @@ static void want_write(struct conn *c, bool on)
 /* --- output
  * ------------------------------------------------------------------------------ */
 
-struct buf *conn_out(struct conn *c)
+struct buf *hconn_out(struct hconn *c)
 {
-    struct conn_set *s = c->set;
+    struct hconn_set *s = c->set;
 
     CHECK(!c->tail);
     if (!c->out.data && s->n_spare > 0) c->out = s->spare[--s->n_spare];
-    conn_mark(c);
+    hconn_mark(c);
     return &c->out;
 }
 
-static void out_release(struct conn *c)
+static void out_release(struct hconn *c)
 {
-    struct conn_set *s = c->set;
+    struct hconn_set *s = c->set;
 
     c->out_pos = 0;
     if (!c->out.data) return;
@@ -116,27 +116,27 @@ static void out_release(struct conn *c)
     }
 }
 
-static void tail_release(struct conn *c)
+static void tail_release(struct hconn *c)
 {
     free(c->tail);
     c->tail = NULL;
     c->tail_len = c->tail_pos = 0;
 }
 
-void conn_send_tail(struct conn *c, uint8_t *data, size_t len)
+void hconn_send_tail(struct hconn *c, uint8_t *data, size_t len)
 {
     CHECK(!c->tail);
     c->tail = data;
     c->tail_len = len;
-    conn_mark(c);
+    hconn_mark(c);
 }
 
-size_t conn_unsent(const struct conn *c)
+size_t hconn_unsent(const struct hconn *c)
 {
     return c->out.len - c->out_pos + c->tail_len - c->tail_pos;
 }
 
-static void sent(struct conn *c, size_t n)
+static void sent(struct hconn *c, size_t n)
 {
     size_t of_out = c->out.len - c->out_pos;
 
@@ -150,13 +150,13 @@ static void sent(struct conn *c, size_t n)
 }
 
 /* True when nothing is left to send. */
-static bool write_out(struct conn *c)
+static bool write_out(struct hconn *c)
 {
     if (buf_error(&c->out)) {
-        conn_close(c, true);
+        hconn_close(c, true);
         return false;
     }
-    while (conn_unsent(c) > 0) {
+    while (hconn_unsent(c) > 0) {
         struct iovec v[2];
         int n = 0;
         ssize_t done;
@@ -170,7 +170,7 @@ static bool write_out(struct conn *c)
             if (errno == EAGAIN || errno == EWOULDBLOCK)
                 want_write(c, true);
             else
-                conn_close(c, true);
+                hconn_close(c, true);
             return false;
         }
         sent(c, (size_t)done);
@@ -184,7 +184,7 @@ static bool write_out(struct conn *c)
  * ------------------------------------------------------------------------------- */
 
 /* The first bytes decide.  False: too few to tell. */
-static bool choose_protocol(struct conn *c, const uint8_t *data, size_t len)
+static bool choose_protocol(struct hconn *c, const uint8_t *data, size_t len)
 {
     enum err e;
 
@@ -194,18 +194,18 @@ static bool choose_protocol(struct conn *c, const uint8_t *data, size_t len)
     } else {
         e = http1_open(c);
     }
-    if (e) conn_close(c, true);
+    if (e) hconn_close(c, true);
     return !e;
 }
 
-static size_t take(struct conn *c, const uint8_t *data, size_t len)
+static size_t take(struct hconn *c, const uint8_t *data, size_t len)
 {
     c->held = false;
     if (!c->protocol && !choose_protocol(c, data, len)) return 0;
     return c->protocol->input(c, data, len);
 }
 
-static void offer(struct conn *c)
+static void offer(struct hconn *c)
 {
     size_t used;
 
@@ -215,26 +215,26 @@ static void offer(struct conn *c)
     if (c->in.len == 0) buf_fini(&c->in);
 }
 
-static void receive(struct conn *c)
+static void receive(struct hconn *c)
 {
-    struct conn_set *s = c->set;
+    struct hconn_set *s = c->set;
     bool drop = c->finishing || c->discarding;
     bool direct = c->in.len == 0 || drop;
     uint8_t *to = direct ? s->scratch : buf_reserve(&c->in, IN_STEP);
     ssize_t n;
 
     if (!to) {
-        conn_close(c, true);
+        hconn_close(c, true);
         return;
     }
     n = c->io->recv(c, to, direct ? sizeof s->scratch : c->in.cap - c->in.len);
     if (n < 0) {
-        if (errno != EAGAIN && errno != EWOULDBLOCK) conn_close(c, true);
+        if (errno != EAGAIN && errno != EWOULDBLOCK) hconn_close(c, true);
         return;
     }
     if (n == 0) {
         c->eof = true;
-        if (drop && c->discarding) conn_close(c, false);
+        if (drop && c->discarding) hconn_close(c, false);
         return;
     }
     if (drop) return;
@@ -243,7 +243,7 @@ static void receive(struct conn *c)
 
         if (c->closed || used == (size_t)n) return;
         buf_append(&c->in, s->scratch + used, (size_t)n - used);
-        if (buf_error(&c->in)) conn_close(c, true);
+        if (buf_error(&c->in)) hconn_close(c, true);
     } else {
         buf_advance(&c->in, (size_t)n);
         c->resume = true;
@@ -253,7 +253,7 @@ static void receive(struct conn *c)
 /* --- deadlines
  * --------------------------------------------------------------------------- */
 
-static void tick_set(struct conn_set *s)
+static void tick_set(struct hconn_set *s)
 {
     uint64_t ms = TICK_MAX_MS;
 
@@ -265,9 +265,9 @@ static void tick_set(struct conn_set *s)
     s->ticking = true;
 }
 
-static void set_wait(struct conn *c, enum conn_wait wait, bool again)
+static void set_wait(struct hconn *c, enum hconn_wait wait, bool again)
 {
-    struct conn_set *s = c->set;
+    struct hconn_set *s = c->set;
 
     if (wait == c->wait && !again) return;
     if (list_linked(&c->waiting)) list_remove(&c->waiting);
@@ -278,9 +278,9 @@ static void set_wait(struct conn *c, enum conn_wait wait, bool again)
     if (!s->ticking) tick_set(s);
 }
 
-static enum conn_wait waits(const struct conn *c)
+static enum hconn_wait waits(const struct hconn *c)
 {
-    enum conn_wait w;
+    enum hconn_wait w;
 
     if (c->discarding) return CONN_LINGER;
     if (c->writing) return CONN_STALL;
@@ -289,45 +289,45 @@ static enum conn_wait waits(const struct conn *c)
     return w == CONN_NONE && c->eof ? CONN_GONE : w;
 }
 
-static void update_wait(struct conn *c)
+static void update_wait(struct hconn *c)
 {
-    enum conn_wait w = waits(c);
+    enum hconn_wait w = waits(c);
 
     set_wait(c, w, (w == CONN_STALL && c->progress) || (w == CONN_IDLE && c->fresh));
     c->progress = c->fresh = false;
 }
 
-static void drain(struct conn *c)
+static void drain(struct hconn *c)
 {
     if (c->finishing) return;
     if (c->protocol)
         c->protocol->drain(c);
     else
-        conn_finish(c, false);
+        hconn_finish(c, false);
 }
 
-static void expire(struct conn *c)
+static void expire(struct hconn *c)
 {
     switch (c->wait) {
     case CONN_IDLE: /* with a good-bye, where the protocol has one */
         set_wait(c, CONN_NONE, false);
         drain(c);
         break;
-    case CONN_LINGER: conn_close(c, false); break;
-    default: conn_close(c, true); break;
+    case CONN_LINGER: hconn_close(c, false); break;
+    default: hconn_close(c, true); break;
     }
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
-    struct conn_set *s = arg;
+    struct hconn_set *s = arg;
     bool any = false;
 
     (void)fd, (void)what;
-    conn_set_enter(s);
+    hconn_set_enter(s);
     for (int i = 0; i < CONN_WAITS; i++) {
         while (!list_empty(&s->waiting[i])) {
-            struct conn *c = LIST_ITEM(s->waiting[i].next, struct conn, waiting);
+            struct hconn *c = LIST_ITEM(s->waiting[i].next, struct hconn, waiting);
 
             if (c->deadline_ms > s->now_ms) break;
             expire(c);
@@ -338,44 +338,45 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         event_del(s->tick);
         s->ticking = false;
     }
-    conn_set_leave(s);
+    hconn_set_leave(s);
 }
 
 /* --- settling
  * ---------------------------------------------------------------------------- */
 
-void conn_mark(struct conn *c)
+void hconn_mark(struct hconn *c)
 {
-    struct conn_set *s = c->set;
+    struct hconn_set *s = c->set;
 
     if (c->closed || list_linked(&c->marked)) return;
     list_push_back(&s->marked, &c->marked);
     if (s->depth == 0) event_active(s->settle, 0, 0);
 }
 
-void conn_resume(struct conn *c)
+void hconn_resume(struct hconn *c)
 {
     c->resume = true;
-    conn_mark(c);
+    hconn_mark(c);
 }
 
-void conn_finish(struct conn *c, bool linger)
+void hconn_finish(struct hconn *c, bool linger)
 {
-    c->finishing = true;
     c->linger = c->linger || linger;
-    conn_mark(c);
+    if (c->finishing) return;
+    c->finishing = true;
+    hconn_mark(c);
 }
 
-void conn_break(struct conn *c)
+void hconn_break(struct hconn *c)
 {
     c->broken = true;
-    conn_mark(c);
+    hconn_mark(c);
 }
 
-static void finish(struct conn *c)
+static void finish(struct hconn *c)
 {
     if (!c->linger || c->eof) {
-        conn_close(c, false);
+        hconn_close(c, false);
         return;
     }
     if (c->discarding) return;
@@ -385,26 +386,26 @@ static void finish(struct conn *c)
 }
 
 /* Offer, write and refill until nothing moves. */
-static void settle(struct conn *c)
+static void settle(struct hconn *c)
 {
     bool more;
     int turns = TURNS;
 
     do {
         if (c->resume && !c->finishing) offer(c);
-        if (c->broken) conn_close(c, true);
+        if (c->broken) hconn_close(c, true);
         if (c->closed || !write_out(c)) break;
-        more = c->protocol && c->protocol->output(c);
+        more = c->protocol && !c->finishing && c->protocol->output(c);
     } while ((more || (c->resume && !c->finishing)) && --turns > 0);
-    if (c->broken) conn_close(c, true);
+    if (c->broken) hconn_close(c, true);
     if (c->closed) return;
     if (turns == 0) {
         want_write(c, true); /* writable at once: go on when others had a turn */
-    } else if (conn_unsent(c) == 0) {
+    } else if (hconn_unsent(c) == 0) {
         want_write(c, false);
         if (c->eof && !c->finishing && !(c->protocol && c->protocol->on_eof(c)))
-            conn_finish(c, false);
-        if (c->finishing && conn_unsent(c) == 0) finish(c);
+            hconn_finish(c, false);
+        if (c->finishing && hconn_unsent(c) == 0) finish(c);
         if (c->closed) return;
     }
     /* After an end of file only the deadline is left: a socket at its end is always
@@ -413,12 +414,12 @@ static void settle(struct conn *c)
     update_wait(c);
 }
 
-void conn_set_enter(struct conn_set *s)
+void hconn_set_enter(struct hconn_set *s)
 {
     if (s->depth++ == 0) s->now_ms = clock_mono_ns(clock_real()) / 1000000;
 }
 
-void conn_set_leave(struct conn_set *s)
+void hconn_set_leave(struct hconn_set *s)
 {
     struct list *l;
 
@@ -427,10 +428,10 @@ void conn_set_leave(struct conn_set *s)
         s->depth--;
         return;
     }
-    while ((l = list_pop_front(&s->marked))) settle(LIST_ITEM(l, struct conn, marked));
+    while ((l = list_pop_front(&s->marked))) settle(LIST_ITEM(l, struct hconn, marked));
     s->depth = 0;
     while ((l = list_pop_front(&s->dead))) {
-        struct conn *c = LIST_ITEM(l, struct conn, all);
+        struct hconn *c = LIST_ITEM(l, struct hconn, all);
 
         buf_fini(&c->in); /* not earlier: a protocol may have been reading it */
         free(c);
@@ -440,49 +441,49 @@ void conn_set_leave(struct conn_set *s)
 static void on_settle(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
-    conn_set_enter(arg);
-    conn_set_leave(arg);
+    hconn_set_enter(arg);
+    hconn_set_leave(arg);
 }
 
 /* --- a connection's life
  * ----------------------------------------------------------------- */
 
-void conn_readable(struct conn *c)
+void hconn_readable(struct hconn *c)
 {
-    struct conn_set *s = c->set;
+    struct hconn_set *s = c->set;
 
-    conn_set_enter(s);
+    hconn_set_enter(s);
     if (!c->closed && !c->eof) {
         receive(c);
-        conn_mark(c);
+        hconn_mark(c);
     }
-    conn_set_leave(s);
+    hconn_set_leave(s);
 }
 
-void conn_writable(struct conn *c)
+void hconn_writable(struct hconn *c)
 {
-    struct conn_set *s = c->set;
+    struct hconn_set *s = c->set;
 
-    conn_set_enter(s);
-    conn_mark(c);
-    conn_set_leave(s);
+    hconn_set_enter(s);
+    hconn_mark(c);
+    hconn_set_leave(s);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
-    conn_readable(arg);
+    hconn_readable(arg);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
-    conn_writable(arg);
+    hconn_writable(arg);
 }
 
-static struct conn *conn_new(struct conn_set *s, const struct conn_io *io)
+static struct hconn *hconn_new(struct hconn_set *s, const struct hconn_io *io)
 {
-    struct conn *c = calloc(1, sizeof *c);
+    struct hconn *c = calloc(1, sizeof *c);
 
     if (!c) return NULL;
     c->set = s;
@@ -499,37 +500,37 @@ static struct conn *conn_new(struct conn_set *s, const struct conn_io *io)
     return c;
 }
 
-enum err conn_open(struct gateway_thread *t, int fd)
+enum err hconn_open(struct gateway_thread *t, int fd)
 {
-    struct conn_set *s = t->conns;
-    struct conn *c = conn_new(s, &socket_io);
+    struct hconn_set *s = t->conns;
+    struct hconn *c = hconn_new(s, &socket_io);
 
     if (!c) {
         close(fd);
         return ERR_NOMEM;
     }
-    conn_set_enter(s);
+    hconn_set_enter(s);
     c->fd = fd;
     event_assign(&c->read_event, t->base, fd, EV_READ | EV_PERSIST, on_readable, c);
     event_assign(&c->write_event, t->base, fd, EV_WRITE | EV_PERSIST, on_writable, c);
-    conn_mark(c);
-    if (s->draining) conn_close(c, false);
-    conn_set_leave(s);
+    hconn_mark(c);
+    if (s->draining) hconn_close(c, false);
+    hconn_set_leave(s);
     return ERR_OK;
 }
 
-struct conn *conn_open_io(struct gateway_thread *t, const struct conn_io *io,
+struct hconn *hconn_open_io(struct gateway_thread *t, const struct hconn_io *io,
                           void *io_state)
 {
-    struct conn *c = conn_new(t->conns, io);
+    struct hconn *c = hconn_new(t->conns, io);
 
     if (c) c->io_state = io_state;
     return c;
 }
 
-void conn_close(struct conn *c, bool reset)
+void hconn_close(struct hconn *c, bool reset)
 {
-    struct conn_set *s = c->set;
+    struct hconn_set *s = c->set;
 
     if (c->closed) return;
     CHECK(s->depth > 0);
@@ -557,7 +558,7 @@ static uint64_t least(uint64_t a, uint64_t b)
 }
 
 /* HTTP API 1.4 */
-static void common_init(struct conn_set *s, const struct gateway_options *o)
+static void common_init(struct hconn_set *s, const struct gateway_options *o)
 {
     struct buf *b = &s->common;
 
@@ -570,7 +571,7 @@ static void common_init(struct conn_set *s, const struct gateway_options *o)
     buf_append_str(b, "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n");
 }
 
-const struct buf *conn_set_common(struct conn_set *s)
+const struct buf *hconn_set_common(struct hconn_set *s)
 {
     static const char days[] = "SunMonTueWedThuFriSat";
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
@@ -589,17 +590,17 @@ const struct buf *conn_set_common(struct conn_set *s)
     return &s->common;
 }
 
-const char *conn_set_date(struct conn_set *s)
+const char *hconn_set_date(struct hconn_set *s)
 {
-    const struct buf *b = conn_set_common(s);
+    const struct buf *b = hconn_set_common(s);
 
     return (const char *)b->data + b->len - 2 - CONN_DATE;
 }
 
-enum err conn_set_new(struct conn_set **out, struct gateway_thread *t, struct why *why)
+enum err hconn_set_new(struct hconn_set **out, struct gateway_thread *t, struct why *why)
 {
     const struct gateway_options *o = &t->gateway->options;
-    struct conn_set *s = calloc(1, sizeof *s);
+    struct hconn_set *s = calloc(1, sizeof *s);
 
     *out = s;
     if (!s) return why_set(why, ERR_NOMEM, "out of memory for a gateway thread");
@@ -618,38 +619,38 @@ enum err conn_set_new(struct conn_set **out, struct gateway_thread *t, struct wh
     s->tick = event_new(t->base, -1, EV_PERSIST, on_tick, s);
     s->settle = event_new(t->base, -1, 0, on_settle, s);
     if (buf_error(&s->common) || !s->tick || !s->settle) {
-        conn_set_free(s);
+        hconn_set_free(s);
         *out = NULL;
         return why_set(why, ERR_NOMEM, "out of memory for a gateway thread");
     }
     return ERR_OK;
 }
 
-void conn_set_close_all(struct conn_set *s)
+void hconn_set_close_all(struct hconn_set *s)
 {
-    conn_set_enter(s);
+    hconn_set_enter(s);
     while (!list_empty(&s->all))
-        conn_close(LIST_ITEM(s->all.next, struct conn, all), true);
-    conn_set_leave(s);
+        hconn_close(LIST_ITEM(s->all.next, struct hconn, all), true);
+    hconn_set_leave(s);
 }
 
-void conn_set_drain(struct conn_set *s)
+void hconn_set_drain(struct hconn_set *s)
 {
     struct list *l, *next;
 
-    conn_set_enter(s);
+    hconn_set_enter(s);
     s->draining = true;
     for (l = s->all.next; l != &s->all; l = next) {
         next = l->next;
-        drain(LIST_ITEM(l, struct conn, all));
+        drain(LIST_ITEM(l, struct hconn, all));
     }
-    conn_set_leave(s);
+    hconn_set_leave(s);
 }
 
-void conn_set_free(struct conn_set *s)
+void hconn_set_free(struct hconn_set *s)
 {
     if (!s) return;
-    conn_set_close_all(s);
+    hconn_set_close_all(s);
     if (s->tick) event_free(s->tick);
     if (s->settle) event_free(s->settle);
     while (s->n_spare > 0) buf_fini(&s->spare[--s->n_spare]);

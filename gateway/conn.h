@@ -3,7 +3,7 @@
  * conn: one connection of a client, below its protocol: socket, buffers, deadlines, end.
  *
  * Owner: its gateway thread.  Every entry from the event loop is wrapped in
- * conn_set_enter() and conn_set_leave(); in between, protocols and handlers only append
+ * hconn_set_enter() and hconn_set_leave(); in between, protocols and handlers only append
  * to output and mark connections, and the outermost leave settles each marked connection:
  * input that had to wait, one write for all that was queued, its deadline.  So answers to
  * a batch of requests leave in one system call, and a connection is freed only when no
@@ -34,20 +34,20 @@
 #include "gateway/server.h"
 #include "gateway/transport.h"
 
-struct conn;
+struct hconn;
 
 /* The socket's calls as a table, so that tests can replace them.  Results and errno as of
  * recv(2), sendmsg(2); they never block. */
-struct conn_io {
-    ssize_t (*recv)(struct conn *c, void *out, size_t cap);
-    ssize_t (*send)(struct conn *c, const struct iovec *v, int n);
-    void (*shutdown)(struct conn *c); /* no more will be sent */
-    void (*close)(struct conn *c, bool reset);
+struct hconn_io {
+    ssize_t (*recv)(struct hconn *c, void *out, size_t cap);
+    ssize_t (*send)(struct hconn *c, const struct iovec *v, int n);
+    void (*shutdown)(struct hconn *c); /* no more will be sent */
+    void (*close)(struct hconn *c, bool reset);
 };
 
 /* Why a connection waits; each has one duration, so that each list is in order of
  * deadline. */
-enum conn_wait {
+enum hconn_wait {
     CONN_HEADER, /* a request's headers have begun */
     CONN_IDLE,   /* between requests */
     CONN_STALL,  /* a body or response makes no progress */
@@ -58,34 +58,34 @@ enum conn_wait {
     CONN_NONE = CONN_WAITS /* a handler works: no deadline */
 };
 
-struct conn_protocol {
+struct hconn_protocol {
     /* Take bytes; returns how many.  The rest is kept and offered again, together with
-     * what comes, after more input or conn_resume(). */
-    size_t (*input)(struct conn *c, const uint8_t *data, size_t len);
+     * what comes, after more input or hconn_resume(). */
+    size_t (*input)(struct hconn *c, const uint8_t *data, size_t len);
     /* All output was sent: queue more.  False if there is none now. */
-    bool (*output)(struct conn *c);
+    bool (*output)(struct hconn *c);
     /* The client will send no more, and what it sent was offered.  True: answers are
      * still to come, so keep it open.  Asked again whenever it is settled. */
-    bool (*on_eof)(struct conn *c);
+    bool (*on_eof)(struct hconn *c);
     /* What is it waiting for, now that all output was sent? */
-    enum conn_wait (*waits)(const struct conn *c);
+    enum hconn_wait (*waits)(const struct hconn *c);
     /* Finish what was begun, take on nothing new, then close. */
-    void (*drain)(struct conn *c);
+    void (*drain)(struct hconn *c);
     /* The connection ends: exchanges are gone; free state. */
-    void (*fini)(struct conn *c);
+    void (*fini)(struct hconn *c);
 };
 
-struct conn {
+struct hconn {
     struct http_transport transport; /* set by the protocol */
-    struct conn_set *set;
-    const struct conn_io *io;
-    const struct conn_protocol *protocol; /* NULL until the first bytes have told */
+    struct hconn_set *set;
+    const struct hconn_io *io;
+    const struct hconn_protocol *protocol; /* NULL until the first bytes have told */
     void *state;                          /* the protocol's, owned by it */
     void *io_state;                       /* the io's */
     int fd;                               /* owned; -1 with an io of its own */
 
     struct list all, marked, waiting; /* in the set's lists */
-    enum conn_wait wait;
+    enum hconn_wait wait;
     uint64_t deadline_ms;
 
     struct buf in;  /* taken from the socket but not by the protocol */
@@ -96,14 +96,14 @@ struct conn {
 
     bool reading, writing; /* its events are on */
     bool resume;           /* offer in to the protocol again */
-    bool held;       /* the protocol: not more bytes are missing, but a conn_resume() */
+    bool held;       /* the protocol: not more bytes are missing, but a hconn_resume() */
     bool progress;   /* bytes of a body or response have moved */
     bool fresh;      /* a request was completed: idle time starts again */
     bool eof;        /* the client sends no more */
     bool finishing;  /* close when all output was sent ... */
     bool linger;     /* ... and the client has read it */
     bool discarding; /* our side is shut down; input is dropped */
-    bool broken;     /* conn_break() was called */
+    bool broken;     /* hconn_break() was called */
     bool closed;     /* to be freed at the end of this turn */
     struct event read_event, write_event;
 };
@@ -112,7 +112,7 @@ struct conn {
 
 enum { CONN_SCRATCH = 64 * 1024, CONN_SPARES = 16, CONN_DATE = 29 };
 
-struct conn_set {
+struct hconn_set {
     struct gateway_thread *thread;
     struct list all, marked, dead;
     size_t count;
@@ -131,48 +131,48 @@ struct conn_set {
     uint8_t scratch[CONN_SCRATCH];
 };
 
-MUST_USE enum err conn_set_new(struct conn_set **out, struct gateway_thread *t,
+MUST_USE enum err hconn_set_new(struct hconn_set **out, struct gateway_thread *t,
                                struct why *why);
-void conn_set_free(struct conn_set *s); /* closes all; NULL is allowed */
-void conn_set_enter(struct conn_set *s);
-void conn_set_leave(struct conn_set *s);
-void conn_set_drain(
-    struct conn_set *s); /* idle ones close now, the others when they are through */
-void conn_set_close_all(struct conn_set *s);
+void hconn_set_free(struct hconn_set *s); /* closes all; NULL is allowed */
+void hconn_set_enter(struct hconn_set *s);
+void hconn_set_leave(struct hconn_set *s);
+void hconn_set_drain(
+    struct hconn_set *s); /* idle ones close now, the others when they are through */
+void hconn_set_close_all(struct hconn_set *s);
 
 /* The headers that every response has, CRLF after each, with the Date of now; and where
  * the CONN_DATE bytes of its value are. */
-const struct buf *conn_set_common(struct conn_set *s);
-const char *conn_set_date(struct conn_set *s);
+const struct buf *hconn_set_common(struct hconn_set *s);
+const char *hconn_set_date(struct hconn_set *s);
 
 /* --- one connection --- */
 
 /* Serve a connected, non-blocking socket on t, in t's thread.  Owns fd, also when it
  * fails. */
-MUST_USE enum err conn_open(struct gateway_thread *t, int fd);
-/* As above without a socket: whoever has the bytes calls conn_readable() and
- * conn_writable().  NULL when out of memory. */
-struct conn *conn_open_io(struct gateway_thread *t, const struct conn_io *io,
+MUST_USE enum err hconn_open(struct gateway_thread *t, int fd);
+/* As above without a socket: whoever has the bytes calls hconn_readable() and
+ * hconn_writable().  NULL when out of memory. */
+struct hconn *hconn_open_io(struct gateway_thread *t, const struct hconn_io *io,
                           void *io_state);
-void conn_readable(struct conn *c);
-void conn_writable(struct conn *c);
+void hconn_readable(struct hconn *c);
+void hconn_writable(struct hconn *c);
 
 /* Where to append output (check nothing: a failed append ends the connection when it is
  * settled).  Not while there is a tail. */
-struct buf *conn_out(struct conn *c);
+struct buf *hconn_out(struct hconn *c);
 /* Send a large malloc'd block without copying it; it moves. */
-void conn_send_tail(struct conn *c, uint8_t *data, size_t len);
-size_t conn_unsent(const struct conn *c);
+void hconn_send_tail(struct hconn *c, uint8_t *data, size_t len);
+size_t hconn_unsent(const struct hconn *c);
 
-void conn_mark(struct conn *c);   /* settle it at the end of this turn */
-void conn_resume(struct conn *c); /* and offer it the rest of its input */
+void hconn_mark(struct hconn *c);   /* settle it at the end of this turn */
+void hconn_resume(struct hconn *c); /* and offer it the rest of its input */
 /* Close after what was queued has been sent.  linger: the client may still be sending,
  * and would lose our answer to a reset. */
-void conn_finish(struct conn *c, bool linger);
+void hconn_finish(struct hconn *c, bool linger);
 /* Cut it, when no caller is inside its protocol any more: a response that was begun
  * cannot be completed. */
-void conn_break(struct conn *c);
+void hconn_break(struct hconn *c);
 /* Now.  Not from inside the protocol. */
-void conn_close(struct conn *c, bool reset);
+void hconn_close(struct hconn *c, bool reset);
 
 #endif

@@ -51,7 +51,7 @@ void exchange_pool_fini(struct exchange_pool *p)
     p->n = 0;
 }
 
-struct exchange *exchange_new(struct conn *c)
+struct exchange *exchange_new(struct hconn *c)
 {
     struct exchange_pool *pool = &c->set->exchanges;
     struct list *l = list_pop_front(&pool->unused);

@@ -74,7 +74,7 @@ struct http1 {
     struct why why;
 };
 
-static struct http1 *http1_of(const struct conn *c)
+static struct http1 *http1_of(const struct hconn *c)
 {
     return c->state;
 }
@@ -97,12 +97,12 @@ static bool may_run(const struct http1 *h, const struct exchange *e)
 }
 
 /* Would input() get on now, if it had been held? */
-static bool may_take(const struct conn *c)
+static bool may_take(const struct hconn *c)
 {
     const struct http1 *h = http1_of(c);
 
     if (h->parked) return may_run(h, h->parked);
-    return h->queued < PIPELINE_MAX && conn_unsent(c) < UNSENT_MAX;
+    return h->queued < PIPELINE_MAX && hconn_unsent(c) < UNSENT_MAX;
 }
 
 /* --- answers
@@ -126,7 +126,7 @@ static bool has_body(const struct exchange *e, int status)
 static void put_head(struct buf *b, struct exchange *e, const struct http_response *r,
                      const struct payload *p)
 {
-    const struct buf *common = conn_set_common(e->conn->set);
+    const struct buf *common = hconn_set_common(e->conn->set);
     bool old = e->x.request.minor == 0;
 
     buf_append_str(b, old ? "HTTP/1.0 " : "HTTP/1.1 ");
@@ -156,7 +156,7 @@ static void put_head(struct buf *b, struct exchange *e, const struct http_respon
 }
 
 /* The answer is out, or on its way without us. */
-static void finished(struct conn *c, struct exchange *e)
+static void finished(struct hconn *c, struct exchange *e)
 {
     struct http1 *h = http1_of(c);
     bool keep = e->keep_alive;
@@ -167,9 +167,9 @@ static void finished(struct conn *c, struct exchange *e)
     c->fresh = true;
     if (!keep) {
         h->last = true;
-        conn_finish(c, true);
+        hconn_finish(c, true);
     } else if (h->draining && h->queued == 0 && c->in.len == 0) {
-        conn_finish(c, false);
+        hconn_finish(c, false);
     }
 }
 
@@ -183,19 +183,19 @@ static void chunk_head(uint8_t out[6], size_t len)
 }
 
 /* Append the next piece of what is being sent. */
-static void produce(struct conn *c)
+static void produce(struct hconn *c)
 {
     struct exchange *e = http1_of(c)->sending;
     bool chunked = e->payload.kind == PAYLOAD_GZIP && e->x.request.minor > 0;
     size_t before = chunked ? 6 : 0;
-    struct buf *b = conn_out(c);
+    struct buf *b = hconn_out(c);
     uint8_t *to = buf_reserve(b, FILE_STEP + 16);
     ssize_t n;
 
     if (!to) return; /* settling finds the failed buffer */
     n = payload_read(&e->payload, to + before, FILE_STEP);
     if (n < 0) {
-        conn_break(c);
+        hconn_break(c);
         return;
     }
     if (n > 0) {
@@ -209,7 +209,7 @@ static void produce(struct conn *c)
         finished(c, e);
 }
 
-static void send_payload(struct conn *c, struct exchange *e)
+static void send_payload(struct hconn *c, struct exchange *e)
 {
     struct payload *p = &e->payload;
 
@@ -219,22 +219,22 @@ static void send_payload(struct conn *c, struct exchange *e)
         return;
     }
     if (p->kind == PAYLOAD_MEMORY && p->size <= COPY_MAX) {
-        buf_append(conn_out(c), p->data, p->size);
+        buf_append(hconn_out(c), p->data, p->size);
     } else if (p->kind == PAYLOAD_MEMORY) {
-        conn_send_tail(c, p->data, p->size);
+        hconn_send_tail(c, p->data, p->size);
         *p = (struct payload){.kind = PAYLOAD_NONE};
     }
     finished(c, e);
 }
 
 /* Queue the output of every answer whose turn it is. */
-static void advance(struct conn *c)
+static void advance(struct hconn *c)
 {
     struct http1 *h = http1_of(c);
     struct exchange *e;
 
     while (!h->sending && !c->tail && !c->finishing && (e = first(h)) && e->ready) {
-        struct buf *b = conn_out(c);
+        struct buf *b = hconn_out(c);
 
         buf_append(b, e->head.data, e->head.len);
         if (buf_error(&e->head))
@@ -243,21 +243,21 @@ static void advance(struct conn *c)
     }
     if (!h->sending && !c->tail && !c->finishing && (e = first(h)) && e->want_continue) {
         e->want_continue = false;
-        buf_append_str(conn_out(c), "HTTP/1.1 100 Continue\r\n\r\n");
+        buf_append_str(hconn_out(c), "HTTP/1.1 100 Continue\r\n\r\n");
     }
 }
 
 static void http1_respond(struct exchange *e, const struct http_response *r,
                           struct payload *p)
 {
-    struct conn *c = e->conn;
+    struct hconn *c = e->conn;
     struct http1 *h = http1_of(c);
     bool its_turn = first(h) == e && !c->tail && !c->finishing;
 
     if (e->dispatched && --h->running == 0) h->unsafe = false;
     e->want_continue = false;
     if (h->draining && e->link.next == &h->queue) e->keep_alive = false;
-    put_head(its_turn ? conn_out(c) : &e->head, e, r, p);
+    put_head(its_turn ? hconn_out(c) : &e->head, e, r, p);
     if (!has_body(e, r->status)) payload_fini(p);
     e->payload = *p;
     e->ready = true;
@@ -265,12 +265,12 @@ static void http1_respond(struct exchange *e, const struct http_response *r,
         send_payload(c, e);
         advance(c);
     }
-    if (c->held && may_take(c)) conn_resume(c);
+    if (c->held && may_take(c)) hconn_resume(c);
 }
 
 /* HTTP API 1.6: an answer in the name of the protocol, behind those that are due, and the
  * end. */
-static void refuse(struct conn *c, struct exchange *e, const char *status,
+static void refuse(struct hconn *c, struct exchange *e, const char *status,
                    const char *text)
 {
     struct http1 *h = http1_of(c);
@@ -280,7 +280,7 @@ static void refuse(struct conn *c, struct exchange *e, const char *status,
     if (!e) {
         e = exchange_new(c);
         if (!e) {
-            conn_break(c);
+            hconn_break(c);
             return;
         }
         list_push_back(&h->queue, &e->link);
@@ -297,7 +297,7 @@ static void refuse(struct conn *c, struct exchange *e, const char *status,
     advance(c);
 }
 
-static void refuse_400(struct conn *c, struct exchange *e)
+static void refuse_400(struct hconn *c, struct exchange *e)
 {
     refuse(c, e, "400 Bad Request", "400 Bad Request");
 }
@@ -490,7 +490,7 @@ static void look(const struct http_request *r, struct seen *s)
     }
 }
 
-static void refuse_encoding(struct conn *c, struct exchange *e)
+static void refuse_encoding(struct hconn *c, struct exchange *e)
 {
     refuse(c, e, "501 Not Implemented", "Unsupported transfer encoding");
 }
@@ -512,7 +512,7 @@ static void begin_body(struct http1 *h, struct exchange *e)
 }
 
 /* A block is complete: make it a request, or refuse it. */
-static void begin_request(struct conn *c, const uint8_t *data, size_t len)
+static void begin_request(struct hconn *c, const uint8_t *data, size_t len)
 {
     struct http1 *h = http1_of(c);
     struct exchange *e = exchange_new(c);
@@ -524,7 +524,7 @@ static void begin_request(struct conn *c, const uint8_t *data, size_t len)
     block = e ? arena_alloc(&e->x.arena, len + 1) : NULL;
     if (!block) {
         if (e) exchange_detach(e);
-        conn_break(c);
+        hconn_break(c);
         return;
     }
     memcpy(block, data, len);
@@ -585,7 +585,7 @@ static void begin_request(struct conn *c, const uint8_t *data, size_t len)
 }
 
 /* Bytes taken; 0: the block is not complete. */
-static size_t take_head(struct conn *c, const uint8_t *data, size_t len)
+static size_t take_head(struct hconn *c, const uint8_t *data, size_t len)
 {
     struct http1 *h = http1_of(c);
     uint64_t max = c->set->thread->gateway->options.limits.header_bytes;
@@ -636,7 +636,7 @@ static void request_complete(struct http1 *h)
         h->parked = e;
 }
 
-static size_t take_body(struct conn *c, const uint8_t *data, size_t len)
+static size_t take_body(struct hconn *c, const uint8_t *data, size_t len)
 {
     struct http1 *h = http1_of(c);
     struct exchange *e = h->receiving;
@@ -664,7 +664,7 @@ static size_t take_body(struct conn *c, const uint8_t *data, size_t len)
 /* --- the connection
  * ---------------------------------------------------------------------- */
 
-static size_t http1_input(struct conn *c, const uint8_t *data, size_t len)
+static size_t http1_input(struct hconn *c, const uint8_t *data, size_t len)
 {
     struct http1 *h = http1_of(c);
     size_t used = 0;
@@ -700,7 +700,7 @@ static size_t http1_input(struct conn *c, const uint8_t *data, size_t len)
     return len;
 }
 
-static bool http1_output(struct conn *c)
+static bool http1_output(struct hconn *c)
 {
     struct http1 *h = http1_of(c);
 
@@ -709,10 +709,10 @@ static bool http1_output(struct conn *c)
     else
         advance(c);
     if (c->held && may_take(c)) c->resume = true;
-    return conn_unsent(c) > 0;
+    return hconn_unsent(c) > 0;
 }
 
-static bool http1_on_eof(struct conn *c)
+static bool http1_on_eof(struct hconn *c)
 {
     struct http1 *h = http1_of(c);
 
@@ -726,10 +726,10 @@ static bool http1_on_eof(struct conn *c)
     } else if (c->in.len > 0 && !c->held && !h->last) {
         refuse_400(c, NULL);
     }
-    return h->queued > 0 || conn_unsent(c) > 0;
+    return h->queued > 0 || hconn_unsent(c) > 0;
 }
 
-static enum conn_wait http1_waits(const struct conn *c)
+static enum hconn_wait http1_waits(const struct hconn *c)
 {
     const struct http1 *h = http1_of(c);
 
@@ -739,15 +739,15 @@ static enum conn_wait http1_waits(const struct conn *c)
     return h->queued > 0 ? CONN_NONE : CONN_IDLE;
 }
 
-static void http1_drain(struct conn *c)
+static void http1_drain(struct hconn *c)
 {
     struct http1 *h = http1_of(c);
 
     h->draining = true;
-    if (h->queued == 0 && c->in.len == 0) conn_finish(c, false);
+    if (h->queued == 0 && c->in.len == 0) hconn_finish(c, false);
 }
 
-static void http1_fini(struct conn *c)
+static void http1_fini(struct hconn *c)
 {
     struct http1 *h = http1_of(c);
     struct list *l;
@@ -758,7 +758,7 @@ static void http1_fini(struct conn *c)
     c->state = NULL;
 }
 
-static const struct conn_protocol http1_protocol = {
+static const struct hconn_protocol http1_protocol = {
     .input = http1_input,
     .output = http1_output,
     .on_eof = http1_on_eof,
@@ -767,7 +767,7 @@ static const struct conn_protocol http1_protocol = {
     .fini = http1_fini,
 };
 
-enum err http1_open(struct conn *c)
+enum err http1_open(struct hconn *c)
 {
     struct http1 *h = calloc(1, sizeof *h);
 

@@ -15,9 +15,9 @@
 
 #include "core/base/err.h"
 
-struct conn;
+struct hconn;
 
 /* Make c speak HTTP/1.  ERR_NOMEM only. */
-MUST_USE enum err http1_open(struct conn *c);
+MUST_USE enum err http1_open(struct hconn *c);
 
 #endif

@@ -23,7 +23,7 @@ enum {
     STREAM_WINDOW = 1024 * 1024,
     CONN_WINDOW = 4 * 1024 * 1024,
     UNSENT_MAX = 128 * 1024, /* frames made before the client takes them */
-    RESETS_BURST = 1000,     /* streams a client may reset at once ... */
+    RESETS_BURST = 500,      /* streams a client may reset at once ... */
     RESETS_PER_S = 33,       /* ... and in the long run */
     BLOCK_FACTOR = 2,    /* a header block on the wire, against the limit of its list */
     FIELD_OVERHEAD = 32, /* RFC 9113, 6.5.2 */
@@ -44,7 +44,7 @@ struct http2 {
 
 static const char preface[] = NGHTTP2_CLIENT_MAGIC;
 
-static struct http2 *http2_of(const struct conn *c)
+static struct http2 *http2_of(const struct hconn *c)
 {
     return c->state;
 }
@@ -63,7 +63,7 @@ static ssize_t read_payload(nghttp2_session *session, int32_t stream, uint8_t *o
 {
     struct exchange *e = source->ptr;
     struct payload *p = &e->payload;
-    struct conn *c = arg;
+    struct hconn *c = arg;
     ssize_t n = payload_read(p, out, cap);
 
     (void)session, (void)stream;
@@ -93,7 +93,7 @@ static void put_str(struct fields *f, const char *name, const char *value)
 static void http2_respond(struct exchange *e, const struct http_response *r,
                           struct payload *p)
 {
-    struct conn *c = e->conn;
+    struct hconn *c = e->conn;
     struct http2 *h = http2_of(c);
     const struct gateway_options *o = &c->set->thread->gateway->options;
     bool bodiless = r->status == 204 || r->status == 304;
@@ -111,7 +111,7 @@ static void http2_respond(struct exchange *e, const struct http_response *r,
     put_str(&f, "access-control-allow-methods", "OPTIONS, GET, POST");
     if (o->allow_origin) put_str(&f, "access-control-allow-origin", o->allow_origin);
     put_str(&f, "x-rqlite-version", o->version ? o->version : "");
-    put(&f, "date", conn_set_date(c->set), CONN_DATE);
+    put(&f, "date", hconn_set_date(c->set), CONN_DATE);
     if (r->content_type) put_str(&f, "content-type", r->content_type);
     if (sized) put_str(&f, "content-length", length);
     for (size_t i = 0; i < r->n_headers; i++)
@@ -123,8 +123,8 @@ static void http2_respond(struct exchange *e, const struct http_response *r,
     e->payload = *p;
     if (nghttp2_submit_response(h->session, e->stream, f.nv, f.n,
                                 p->kind == PAYLOAD_NONE ? NULL : &body) != 0)
-        conn_break(c);
-    conn_mark(c);
+        hconn_break(c);
+    hconn_mark(c);
 }
 
 /* --- requests
@@ -146,7 +146,7 @@ static void run(struct http2 *h, struct exchange *e)
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame,
                             void *arg)
 {
-    struct conn *c = arg;
+    struct hconn *c = arg;
     struct http2 *h = http2_of(c);
     struct exchange *e;
 
@@ -202,7 +202,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame,
 {
     struct exchange *e =
         nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-    struct conn *c = arg;
+    struct hconn *c = arg;
     uint64_t max = c->set->thread->gateway->options.limits.header_bytes;
 
     (void)flags;
@@ -235,7 +235,7 @@ static void send_continue(struct http2 *h, struct exchange *e)
 }
 
 /* The header list is complete.  True: the request may go on. */
-static bool begin_request(struct conn *c, struct exchange *e, bool has_body)
+static bool begin_request(struct hconn *c, struct exchange *e, bool has_body)
 {
     struct http2 *h = http2_of(c);
     struct http_request *r = &e->x.request;
@@ -271,7 +271,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream,
                    const uint8_t *data, size_t len, void *arg)
 {
     struct exchange *e = nghttp2_session_get_stream_user_data(session, stream);
-    struct conn *c = arg;
+    struct hconn *c = arg;
     struct why why;
     enum err err;
 
@@ -284,7 +284,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream,
 }
 
 /* May the client reset one more stream? */
-static bool reset_allowed(struct conn *c)
+static bool reset_allowed(struct hconn *c)
 {
     struct http2 *h = http2_of(c);
     uint64_t now = c->set->now_ms;
@@ -299,7 +299,7 @@ static bool reset_allowed(struct conn *c)
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
-    struct conn *c = arg;
+    struct hconn *c = arg;
     struct http2 *h = http2_of(c);
     bool ends = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     struct exchange *e;
@@ -336,7 +336,7 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
     return 0;
 }
 
-static void drop(struct conn *c, struct exchange *e)
+static void drop(struct hconn *c, struct exchange *e)
 {
     struct http2 *h = http2_of(c);
 
@@ -361,7 +361,7 @@ static int on_stream_close(nghttp2_session *session, int32_t stream, uint32_t co
 /* --- the connection
  * ---------------------------------------------------------------------- */
 
-static size_t http2_input(struct conn *c, const uint8_t *data, size_t len)
+static size_t http2_input(struct hconn *c, const uint8_t *data, size_t len)
 {
     struct http2 *h = http2_of(c);
     uint64_t max = c->set->thread->gateway->options.limits.header_bytes;
@@ -370,38 +370,38 @@ static size_t http2_input(struct conn *c, const uint8_t *data, size_t len)
     h->block_bytes = h->in_block ? h->block_bytes + len : 0;
     if (h->block_bytes > BLOCK_FACTOR * max + CONN_SCRATCH ||
         nghttp2_session_mem_recv(h->session, data, len) < 0)
-        conn_break(c);
+        hconn_break(c);
     return len;
 }
 
-static bool http2_output(struct conn *c)
+static bool http2_output(struct hconn *c)
 {
     struct http2 *h = http2_of(c);
     nghttp2_session *s = h->session;
 
-    while (!c->broken && nghttp2_session_want_write(s) && conn_unsent(c) < UNSENT_MAX) {
+    while (!c->broken && nghttp2_session_want_write(s) && hconn_unsent(c) < UNSENT_MAX) {
         const uint8_t *data;
         ssize_t n = nghttp2_session_mem_send(s, &data);
 
-        if (n < 0) conn_break(c);
+        if (n < 0) hconn_break(c);
         if (n <= 0) break;
-        buf_append(conn_out(c), data, (size_t)n);
+        buf_append(hconn_out(c), data, (size_t)n);
     }
     if (!nghttp2_session_want_write(s) &&
         (!nghttp2_session_want_read(s) || (h->draining && h->n_streams == 0)))
-        conn_finish(c, true);
-    return conn_unsent(c) > 0;
+        hconn_finish(c, true);
+    return hconn_unsent(c) > 0;
 }
 
 /* Answers would have nobody to take them: no client of HTTP/2 shuts down one direction
  * only. */
-static bool http2_on_eof(struct conn *c)
+static bool http2_on_eof(struct hconn *c)
 {
     (void)c;
     return false;
 }
 
-static enum conn_wait http2_waits(const struct conn *c)
+static enum hconn_wait http2_waits(const struct hconn *c)
 {
     const struct http2 *h = http2_of(c);
 
@@ -410,7 +410,7 @@ static enum conn_wait http2_waits(const struct conn *c)
     return h->n_streams > 0 ? CONN_STALL : CONN_IDLE;
 }
 
-static void http2_drain(struct conn *c)
+static void http2_drain(struct hconn *c)
 {
     struct http2 *h = http2_of(c);
 
@@ -419,11 +419,11 @@ static void http2_drain(struct conn *c)
     if (nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
                               nghttp2_session_get_last_proc_stream_id(h->session),
                               NGHTTP2_NO_ERROR, NULL, 0) != 0)
-        conn_break(c);
-    conn_mark(c);
+        hconn_break(c);
+    hconn_mark(c);
 }
 
-static void http2_fini(struct conn *c)
+static void http2_fini(struct hconn *c)
 {
     struct http2 *h = http2_of(c);
 
@@ -434,7 +434,7 @@ static void http2_fini(struct conn *c)
     c->state = NULL;
 }
 
-static const struct conn_protocol http2_protocol = {
+static const struct hconn_protocol http2_protocol = {
     .input = http2_input,
     .output = http2_output,
     .on_eof = http2_on_eof,
@@ -443,7 +443,7 @@ static const struct conn_protocol http2_protocol = {
     .fini = http2_fini,
 };
 
-static int session_new(nghttp2_session **out, struct conn *c)
+static int session_new(nghttp2_session **out, struct hconn *c)
 {
     nghttp2_session_callbacks *cb;
     int e = nghttp2_session_callbacks_new(&cb);
@@ -460,7 +460,7 @@ static int session_new(nghttp2_session **out, struct conn *c)
     return e;
 }
 
-enum err http2_open(struct conn *c)
+enum err http2_open(struct hconn *c)
 {
     uint64_t max = c->set->thread->gateway->options.limits.header_bytes;
     nghttp2_settings_entry settings[] = {

@@ -11,7 +11,7 @@
 
 #include "core/base/err.h"
 
-struct conn;
+struct hconn;
 
 enum { HTTP2_PREFACE = 24 };
 
@@ -20,6 +20,6 @@ enum { HTTP2_PREFACE = 24 };
 bool http2_may_begin(const uint8_t *data, size_t len);
 
 /* Make c speak HTTP/2.  ERR_NOMEM only. */
-MUST_USE enum err http2_open(struct conn *c);
+MUST_USE enum err http2_open(struct hconn *c);
 
 #endif

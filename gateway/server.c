@@ -119,12 +119,12 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
     struct mail *m, *next;
 
     (void)fd, (void)what;
-    conn_set_enter(t->conns);
+    hconn_set_enter(t->conns);
     for (m = mailbox_take(t->mailbox); m; m = next) {
         next = m->next;
         m->deliver(m, t);
     }
-    conn_set_leave(t->conns);
+    hconn_set_leave(t->conns);
 }
 
 struct gateway_timer {
@@ -137,12 +137,12 @@ struct gateway_timer {
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct gateway_timer *timer = arg;
-    struct conn_set *conns = timer->thread->conns;
+    struct hconn_set *conns = timer->thread->conns;
 
     (void)fd, (void)what;
-    conn_set_enter(conns);
+    hconn_set_enter(conns);
     timer->on_time(timer->arg); /* may free it */
-    conn_set_leave(conns);
+    hconn_set_leave(conns);
 }
 
 enum err gateway_timer_new(struct gateway_timer **out, struct gateway_thread *t,
@@ -210,7 +210,7 @@ struct arrival {
 
 static void serve(struct gateway_thread *t, int fd)
 {
-    if (conn_open(t, fd))
+    if (hconn_open(t, fd))
         logger_warn(t->gateway->logger, "http", "out of memory for a connection");
 }
 
@@ -288,7 +288,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
     struct listener *l = arg;
 
     (void)what;
-    conn_set_enter(l->thread->conns);
+    hconn_set_enter(l->thread->conns);
     for (int i = 0; i < ACCEPTS && !is_full(l); i++) {
         int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
@@ -303,7 +303,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
             break;
         } /* else: it was gone before we took it */
     }
-    conn_set_leave(l->thread->conns);
+    hconn_set_leave(l->thread->conns);
 }
 
 static void on_retry(evutil_socket_t fd, short what, void *arg)
@@ -479,9 +479,9 @@ static void obey(struct mail *m, void *taker)
             listener_close(t->gateway->listener);
             gateway_api_stop(t->gateway);
         }
-        conn_set_drain(t->conns);
+        hconn_set_drain(t->conns);
     }
-    if (n->order == ORDER_CLOSE) conn_set_close_all(t->conns);
+    if (n->order == ORDER_CLOSE) hconn_set_close_all(t->conns);
     t->worker->owes[n->order] = true;
     answer_orders(t);
 }
@@ -508,7 +508,7 @@ static enum err thread_init(struct gateway_thread *t, struct gateway *g, unsigne
         w->answers[o] = (struct notice){.order = o};
     }
     e = mailbox_new(&t->mailbox, 0, true, why);
-    if (!e) e = conn_set_new(&t->conns, t, why);
+    if (!e) e = hconn_set_new(&t->conns, t, why);
     if (e) return e;
     w->mail_event =
         event_new(t->base, mailbox_fd(t->mailbox), EV_READ | EV_PERSIST, on_mail, t);
@@ -519,7 +519,7 @@ static enum err thread_init(struct gateway_thread *t, struct gateway *g, unsigne
 
 static void thread_fini(struct gateway_thread *t)
 {
-    conn_set_free(t->conns);
+    hconn_set_free(t->conns);
     if (t->worker && t->worker->mail_event) event_free(t->worker->mail_event);
     mailbox_free(t->mailbox);
     if (t->base) event_base_free(t->base);

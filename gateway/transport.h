@@ -18,7 +18,7 @@
 #include "core/base/list.h"
 #include "gateway/http.h"
 
-struct conn;
+struct hconn;
 struct exchange;
 struct gzip;
 
@@ -51,7 +51,7 @@ enum { EXCHANGE_HEADERS = 24 };
 struct exchange {
     struct http_exchange x; /* first: the handlers know no more */
     struct list link;       /* in its connection, as long as attached */
-    struct conn *conn;      /* NULL once detached */
+    struct hconn *conn;      /* NULL once detached */
     bool attached;          /* the transport is not through with it */
     bool dispatched;
 
@@ -80,7 +80,7 @@ void exchange_pool_init(struct exchange_pool *p);
 void exchange_pool_fini(struct exchange_pool *p);
 
 /* An empty exchange, attached to c; NULL when out of memory. */
-struct exchange *exchange_new(struct conn *c);
+struct exchange *exchange_new(struct hconn *c);
 /* The transport is through with e (answered in full, or its connection is gone). */
 void exchange_detach(struct exchange *e);
 /* The client left: on_gone() if a handler has it, then as above. */

@@ -206,14 +206,14 @@ static inline void rig_open(struct rig *r)
     r->gateway.n_threads = 1;
     r->thread.gateway = &r->gateway;
     r->thread.base = event_base_new();
-    assert_int_equal(conn_set_new(&r->thread.conns, &r->thread, NULL), ERR_OK);
+    assert_int_equal(hconn_set_new(&r->thread.conns, &r->thread, NULL), ERR_OK);
 }
 
 /* Shorter deadlines; before connections are made. */
 static inline void rig_waits(struct rig *r, uint64_t header_ms, uint64_t idle_ms,
                              uint64_t stall_ms)
 {
-    struct conn_set *s = r->thread.conns;
+    struct hconn_set *s = r->thread.conns;
 
     s->wait_ms[CONN_HEADER] = header_ms;
     s->wait_ms[CONN_IDLE] = idle_ms;
@@ -225,7 +225,7 @@ static inline void rig_close(struct rig *r)
 {
     for (unsigned i = 0; i < RIG_LATER; i++)
         if (seen.later[i]) rig_answer(i);
-    conn_set_free(r->thread.conns);
+    hconn_set_free(r->thread.conns);
     assert_int_equal(r->thread.holds, 0);
     assert_int_equal(atomic_load(&r->gateway.connections), 0);
     event_base_free(r->thread.base);
@@ -238,16 +238,16 @@ static inline int rig_connect(struct rig *r)
 
     assert_int_equal(
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
-    assert_int_equal(conn_open(&r->thread, fd[1]), ERR_OK);
+    assert_int_equal(hconn_open(&r->thread, fd[1]), ERR_OK);
     return fd[0];
 }
 
 /* The connection made last, or NULL when there is none. */
-static inline struct conn *rig_conn(struct rig *r)
+static inline struct hconn *rig_conn(struct rig *r)
 {
-    struct conn_set *s = r->thread.conns;
+    struct hconn_set *s = r->thread.conns;
 
-    return list_empty(&s->all) ? NULL : LIST_ITEM(s->all.prev, struct conn, all);
+    return list_empty(&s->all) ? NULL : LIST_ITEM(s->all.prev, struct hconn, all);
 }
 
 static inline uint64_t rig_now_ms(void)

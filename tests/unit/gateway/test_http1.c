@@ -570,7 +570,7 @@ static void a_large_answer_reaches_a_slow_reader(void **state)
             if (piece[i] != rig_file_byte(at + i))
                 fail_msg("byte %zu differs", (size_t)at + i);
         at += n;
-        assert_true(conn_unsent(rig_conn(r)) <= 256 * 1024); /* never the whole file */
+        assert_true(hconn_unsent(rig_conn(r)) <= 256 * 1024); /* never the whole file */
     }
     rig_expect(r, fd, answer("GET /next", ""));
 
@@ -800,7 +800,7 @@ static void draining_finishes_what_was_begun(void **state)
     rig_expect(r, idle, answer("GET /x", ""));
     rig_send(r, busy, "GET /later/1 HTTP/1.1\r\n" HOST "\r\n");
     rig_send(r, begun, "POST /p HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\na");
-    conn_set_drain(r->thread.conns);
+    hconn_set_drain(r->thread.conns);
     rig_expect_eof(r, idle);
     rig_answer(1);
     rig_expect(r, busy, answer("later 1", "Connection: close\r\n"));
@@ -816,7 +816,7 @@ static void an_idle_connection_holds_no_buffers(void **state)
 {
     struct rig *r = *state;
     int fd = rig_connect(r);
-    struct conn *c = rig_conn(r);
+    struct hconn *c = rig_conn(r);
 
     rig_send(r, fd, "GET /x HTTP/1.1\r\n");
     assert_non_null(c->in.data);
