@@ -37,8 +37,7 @@ struct apply_job *apply_job_new(size_t cap)
     struct apply_job *j = malloc(sizeof *j + cap * sizeof j->items[0]);
 
     if (j == NULL) return NULL;
-    memset(&j->mail, 0, sizeof j->mail);
-    j->n = 0;
+    memset(j, 0, sizeof *j);
     j->cap = cap;
     return j;
 }
@@ -215,30 +214,64 @@ static struct row_sink *sink_of(const struct apply_item *it)
     return LIST_ITEM(it->call, struct call_execute, call)->sink;
 }
 
+static void pin(struct applier *a, struct apply_pin *p)
+{
+    if (atomic_load(&a->loading))
+        p->why.code = why_set(&p->why, ERR_BUSY, "load in progress");
+    else
+        p->why.code = db_snapshot_pin(a->db, &p->reader, &p->state, &p->why);
+    p->time_ns = atomic_load_explicit(&a->time_ns, memory_order_relaxed);
+    p->done(p);
+}
+
+enum err applier_restore(struct applier *a, const struct apply_restore *r,
+                         struct why *why)
+{
+    enum err e;
+
+    load_drop(a);
+    e = db_snapshot_restore(a->db, r->path, &r->state, why);
+    if (e) return err_wrap(why, e, "restore snapshot at %" PRIu64, r->state.index);
+    atomic_store_explicit(&a->time_ns, r->time_ns, memory_order_relaxed);
+    atomic_store_explicit(&a->index, r->state.index, memory_order_release);
+    return ERR_OK;
+}
+
+void apply_job_fail(struct apply_job *j, const struct why *why)
+{
+    for (size_t i = 0; i < j->n; i++) {
+        struct call *c = j->items[i].call;
+
+        if (c == NULL) continue;
+        c->why = *why;
+        c->top_level = true;
+        c->done(c);
+    }
+    if (j->pin) {
+        j->pin->why = *why;
+        j->pin->done(j->pin);
+    }
+    apply_job_free(j);
+}
+
 static void fail_jobs(struct mail *jobs, const struct why *why)
 {
     for (struct mail *m = jobs, *next; m != NULL; m = next) {
         struct apply_job *j = LIST_ITEM(m, struct apply_job, mail);
 
         next = m->next;
-        for (size_t i = 0; i < j->n; i++) {
-            struct call *c = j->items[i].call;
-
-            if (c == NULL) continue;
-            c->why = *why;
-            c->done(c);
-        }
-        apply_job_free(j);
+        apply_job_fail(j, why);
     }
 }
 
-enum err applier_run(struct applier *a, struct mail *jobs, struct why *why)
+/* Jobs that hold entries, up to the next that is something else: applied as one batch. */
+static enum err run_entries(struct applier *a, struct mail *jobs, const struct mail *end,
+                            struct why *why)
 {
-    struct why local = {0};
     uint64_t index = atomic_load_explicit(&a->index, memory_order_relaxed);
     enum err e = ERR_OK;
 
-    for (struct mail *m = jobs; m != NULL && e == ERR_OK; m = m->next) {
+    for (struct mail *m = jobs; m != end && e == ERR_OK; m = m->next) {
         struct apply_job *j = LIST_ITEM(m, struct apply_job, mail);
 
         for (size_t i = 0; i < j->n && e == ERR_OK; i++) {
@@ -246,19 +279,20 @@ enum err applier_run(struct applier *a, struct mail *jobs, struct why *why)
 
             CHECK(index == 0 || it->entry.index == index + 1);
             arena_reset(&a->arena);
-            e = apply_entry(a, &it->entry, sink_of(it), it->call, &local);
+            e = apply_entry(a, &it->entry, sink_of(it), it->call, why);
             index = it->entry.index;
         }
     }
-    if (e == ERR_OK) e = db_commit(a->db, &local);
-    if (e != ERR_OK) {
-        local.code = e;
-        if (why) *why = local;
-        fail_jobs(jobs, &local);
-        return e;
-    }
-    atomic_store_explicit(&a->index, index, memory_order_release);
-    for (struct mail *m = jobs, *next; m != NULL; m = next) {
+    if (e == ERR_OK) e = db_commit(a->db, why);
+    if (e == ERR_OK) atomic_store_explicit(&a->index, index, memory_order_release);
+    return e;
+}
+
+static struct mail *answer(struct mail *jobs, const struct mail *end)
+{
+    struct mail *m = jobs;
+
+    for (struct mail *next; m != end; m = next) {
         struct apply_job *j = LIST_ITEM(m, struct apply_job, mail);
 
         next = m->next;
@@ -269,7 +303,54 @@ enum err applier_run(struct applier *a, struct mail *jobs, struct why *why)
         }
         apply_job_free(j);
     }
-    return ERR_OK;
+    return m;
+}
+
+static bool has_entries(const struct mail *m)
+{
+    return LIST_ITEM(m, struct apply_job, mail)->n > 0;
+}
+
+static enum err run_other(struct applier *a, struct apply_job *j, struct why *why)
+{
+    enum err e = ERR_OK;
+
+    if (j->pin) pin(a, j->pin);
+    if (j->restore) {
+        e = applier_restore(a, j->restore, why);
+        if (!e) j->restore->done(j->restore);
+    }
+    return e;
+}
+
+enum err applier_run(struct applier *a, struct mail *jobs, struct why *why)
+{
+    struct why local = {0};
+    enum err e = ERR_OK;
+
+    while (jobs && !e) {
+        struct mail *end = jobs;
+
+        if (!has_entries(jobs)) {
+            struct apply_job *j = LIST_ITEM(jobs, struct apply_job, mail);
+            struct mail *next = jobs->next;
+
+            e = run_other(a, j, &local);
+            if (e) break;
+            apply_job_free(j);
+            jobs = next;
+            continue;
+        }
+        while (end && has_entries(end)) end = end->next;
+        e = run_entries(a, jobs, end, &local);
+        if (!e) jobs = answer(jobs, end);
+    }
+    if (e) {
+        local.code = e;
+        if (why) *why = local;
+        fail_jobs(jobs, &local);
+    }
+    return e;
 }
 
 uint64_t applier_index(const struct applier *a)

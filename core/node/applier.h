@@ -11,6 +11,7 @@
 #ifndef CORE_NODE_APPLIER_H
 #define CORE_NODE_APPLIER_H
 
+#include "core/db/snapshot.h"
 #include "core/node/call.h"
 #include "core/raft/raft.h"
 
@@ -22,15 +23,43 @@ struct apply_item {
     struct call *call;       /* who waits; NULL = nobody here */
 };
 
-/* A run of consecutive entries.  Made by apply_job_new(), ended by apply_job_free(). */
+/* Asks for the state exactly after the jobs before it: a reader pinned there, for a
+ * snapshot. */
+struct apply_pin {
+    struct db_reader *reader;          /* result; the receiver closes it */
+    struct db_state state;             /* result */
+    uint64_t time_ns;                  /* result */
+    struct why why;                    /* result */
+    void (*done)(struct apply_pin *p); /* on the apply thread */
+};
+
+/* Become a snapshot; entries go on after its index. */
+struct apply_restore {
+    const char *path;
+    struct db_state state;
+    uint64_t time_ns;
+    void (*done)(struct apply_restore *r); /* on the apply thread, once it is so */
+};
+
+/* A run of consecutive entries, or one of the above.  Made by apply_job_new(), ended by
+ * apply_job_free(). */
 struct apply_job {
     struct mail mail;
+    struct apply_pin *pin;         /* with n = 0 */
+    struct apply_restore *restore; /* with n = 0 */
     size_t n, cap;
     struct apply_item items[];
 };
 
 struct apply_job *apply_job_new(size_t cap); /* NULL when out of memory */
 void apply_job_free(struct apply_job *j); /* drops payload references; NULL is allowed */
+
+/* Answer everybody who waits for the job with why, and free it. */
+void apply_job_fail(struct apply_job *j, const struct why *why);
+
+/* Before the first run: restore a snapshot found on disk. */
+MUST_USE enum err applier_restore(struct applier *a, const struct apply_restore *r,
+                                  struct why *why);
 
 /* d is borrowed; scratch_dir holds files being loaded. */
 MUST_USE enum err applier_new(struct applier **out, struct db *d, const char *scratch_dir,

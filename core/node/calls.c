@@ -14,6 +14,7 @@
 #include "core/base/pb.h"
 #include "core/node/command.h"
 #include "core/node/internal.h"
+#include "core/node/snapshots.h"
 
 enum { DEFAULT_WAIT_MS = 10000, READY_WAIT_MS = 1500 };
 
@@ -551,6 +552,27 @@ void node_step_down(struct node *n, struct call_step_down *c)
     begin(n, &c->call);
     if (!node_post(n, &c->call.mail, deliver_step_down))
         call_fail(&c->call, ERR_NOT_OPEN, "store not open");
+}
+
+/* --- snapshots -------------------------------------------------------------------- */
+
+static void deliver_snapshot(struct mail *m, void *arg)
+{
+    struct node *n = arg;
+
+    snapshots_take_for(n->snapshots, LIST_ITEM(m, struct call_snapshot, call.mail));
+}
+
+void node_snapshot(struct node *n, struct call_snapshot *c)
+{
+    if (refuse_closed(n, &c->call)) return;
+    if (!node_post(n, &c->call.mail, deliver_snapshot))
+        call_fail(&c->call, ERR_NOT_OPEN, "store not open");
+}
+
+void node_reap(struct node *n, struct call_reap *c)
+{
+    if (!refuse_closed(n, &c->call)) snapshots_reap(n->snapshots, c);
 }
 
 /* --- status: the node thread's part, then a reader's ------------------------------ */

@@ -32,6 +32,7 @@ struct event_base;
 struct net;
 struct net_server;
 struct peers;
+struct snapshots;
 
 struct node {
     struct node_options o; /* texts copied into names */
@@ -52,7 +53,8 @@ struct node {
     struct net *net; /* owned, as the next two; node thread; NULL without raft_bind */
     struct net_server *server;
     struct peers *peers;
-    uint64_t cluster_id; /* 0 = not part of a cluster yet; node thread */
+    struct snapshots *snapshots; /* owned; node thread */
+    uint64_t cluster_id;         /* 0 = not part of a cluster yet; node thread */
     struct event *box_event, *timer;
     uint64_t timer_ms;  /* when the timer will fire; UINT64_MAX = not set */
     uint64_t last_wall; /* the leader's clock never runs backwards */

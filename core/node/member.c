@@ -740,6 +740,60 @@ enum err member_bootstrap_config(struct member *m, const struct raft_config *c,
     return fx.refused;
 }
 
+void member_snapshot_taken(struct member *m, uint64_t index, uint64_t term,
+                           const struct raft_config *c, uint64_t trailing,
+                           uint64_t now_ms)
+{
+    struct raft_event ev = {.type = RAFT_SNAPSHOT_TAKEN, .now_ms = now_ms};
+
+    ev.u.snapshot.index = index;
+    ev.u.snapshot.term = term;
+    ev.u.snapshot.config = c;
+    ev.u.snapshot.trailing = trailing;
+    step(m, &ev);
+}
+
+bool member_snapshot_installed(struct member *m, uint64_t index, uint64_t term,
+                               const struct raft_config *c, struct apply_job *job,
+                               uint64_t now_ms)
+{
+    struct raft_event ev = {.type = RAFT_SNAPSHOT_INSTALLED, .now_ms = now_ms};
+    bool restore = index >= m->apply_next;
+
+    ev.u.snapshot.index = index;
+    ev.u.snapshot.term = term;
+    ev.u.snapshot.config = c;
+    if (restore) { /* before the step, whose effects may already hand over what follows */
+        m->apply_next = index + 1;
+        m->ports->to_apply(m->host, job);
+    } else {
+        apply_job_free(job);
+    }
+    step(m, &ev);
+    return restore;
+}
+
+void member_snapshot_sent(struct member *m, const char *peer, uint64_t index, bool ok,
+                          uint64_t now_ms)
+{
+    struct raft_event ev = {.type = RAFT_SNAPSHOT_SENT, .now_ms = now_ms};
+
+    ev.u.sent.peer = peer;
+    ev.u.sent.index = index;
+    ev.u.sent.ok = ok;
+    step(m, &ev);
+}
+
+void member_pin(struct member *m, struct apply_job *job)
+{
+    m->ports->to_apply(m->host, job);
+}
+
+uint64_t member_handed_over(const struct member *m)
+{
+    return m->apply_next - 1;
+}
+
 void member_stop(struct member *m, enum err code, const char *text)
 {
     struct call *lists[3] = {m->queue, m->reads, m->waiting};

@@ -86,6 +86,24 @@ enum err member_transfer(struct member *m, const char *id, uint64_t now_ms);
 enum err member_bootstrap_config(struct member *m, const struct raft_config *c,
                                  uint64_t now_ms);
 
+/* A durable snapshot of ours stands for everything up to index; entries before it, but
+ * for the last trailing ones, may go. */
+void member_snapshot_taken(struct member *m, uint64_t index, uint64_t term,
+                           const struct raft_config *c, uint64_t trailing,
+                           uint64_t now_ms);
+/* One from the leader is durable here.  job restores it (to_apply) unless the state
+ * machine is past it already: then it is freed and false is returned. */
+bool member_snapshot_installed(struct member *m, uint64_t index, uint64_t term,
+                               const struct raft_config *c, struct apply_job *job,
+                               uint64_t now_ms);
+/* Streaming to a peer ended. */
+void member_snapshot_sent(struct member *m, const char *peer, uint64_t index, bool ok,
+                          uint64_t now_ms);
+/* Have job done exactly after the entries handed over so far, of which this is the last.
+ */
+void member_pin(struct member *m, struct apply_job *job);
+uint64_t member_handed_over(const struct member *m);
+
 /* Fail everything that waits with code; nothing is taken afterwards. */
 void member_stop(struct member *m, enum err code, const char *text);
 

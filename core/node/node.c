@@ -11,12 +11,16 @@
 #include <unistd.h>
 
 #include "core/base/io.h"
+#include "core/base/text.h"
 #include "core/net/client.h"
 #include "core/net/server.h"
 #include "core/node/identity.h"
 #include "core/node/peers.h"
+#include "core/node/snapshots.h"
 
 enum { SYNC_HERE_MAX = 4 }; /* entries of a job that the node thread syncs itself */
+
+static const struct why closed = {.code = ERR_CLOSED, .text = "store not open"};
 
 /* --- threads ---------------------------------------------------------------------- */
 
@@ -78,15 +82,9 @@ static void *apply_main(void *arg)
 
         if (jobs == NULL) continue;
         if (atomic_load(&n->failed)) {
-            for (struct mail *next; jobs;
-                 jobs = next) { /* after a failure nothing more is applied */
-                struct apply_job *j = LIST_ITEM(jobs, struct apply_job, mail);
-
+            for (struct mail *next; jobs; jobs = next) { /* nothing more is applied */
                 next = jobs->next;
-                for (size_t i = 0; i < j->n; i++)
-                    if (j->items[i].call)
-                        call_fail(j->items[i].call, ERR_CLOSED, "store not open");
-                apply_job_free(j);
+                apply_job_fail(LIST_ITEM(jobs, struct apply_job, mail), &closed);
             }
             continue;
         }
@@ -126,7 +124,10 @@ static void publish(struct node *n)
 static void set_timer(struct node *n)
 {
     uint64_t at = member_deadline_ms(n->member), now;
+    uint64_t snapshot_at = snapshots_deadline_ms(n->snapshots);
     struct timeval tv;
+
+    if (snapshot_at < at) at = snapshot_at;
 
     /* A timer that fires early only looks again; moving it at every step would cost a
      * heap update each. */
@@ -168,6 +169,7 @@ static void after_turn(struct node *n)
         pthread_cond_broadcast(&n->lock_changed);
         pthread_mutex_unlock(&n->lock);
     }
+    snapshots_consider(n->snapshots, node_now_ms(n));
     set_timer(n);
     if (n->ending) event_base_loopbreak(n->base);
 }
@@ -251,11 +253,8 @@ static void port_to_apply(void *host, struct apply_job *job)
 {
     struct node *n = host;
 
-    if (mailbox_post_always(n->apply_box, &job->mail) == ERR_OK) return;
-    for (size_t i = 0; i < job->n; i++)
-        if (job->items[i].call)
-            call_fail(job->items[i].call, ERR_CLOSED, "store not open");
-    apply_job_free(job);
+    if (mailbox_post_always(n->apply_box, &job->mail) != ERR_OK)
+        apply_job_fail(job, &closed);
 }
 
 static void port_send(void *host, const struct raft_message *messages, size_t count)
@@ -330,19 +329,19 @@ static void port_changed(void *host, const struct raft_effects *fx)
         logger_error(n->o.logger, "store", "not every member can be contacted");
 }
 
-static void port_no_snapshot(void *host, const char *peer, uint64_t index)
+static void port_send_snapshot(void *host, const char *peer, uint64_t min_index)
 {
-    (void)host;
-    (void)peer;
-    (void)index;
+    snapshots_send(((struct node *)host)->snapshots, peer, min_index);
 }
 
-static void port_no_install(void *host, const char *from, uint64_t index, uint64_t term)
+static void port_expect_snapshot(void *host, const char *from, uint64_t index,
+                                 uint64_t term)
 {
-    (void)host;
-    (void)from;
-    (void)index;
-    (void)term;
+    struct node *n = host; /* its stream comes by itself (snapshots_on_install) */
+
+    logger_debug(n->o.logger, "store",
+                 "node %s offers a snapshot at index %" PRIu64 ", term %" PRIu64, from,
+                 index, term);
 }
 
 static void port_fatal(void *host, const struct why *why)
@@ -384,8 +383,8 @@ static const struct member_ports ports = {
     .to_apply = port_to_apply,
     .send = port_send,
     .changed = port_changed,
-    .send_snapshot = port_no_snapshot,
-    .expect_snapshot = port_no_install,
+    .send_snapshot = port_send_snapshot,
+    .expect_snapshot = port_expect_snapshot,
     .fatal = port_fatal,
     .wall_ns = port_wall_ns,
     .random = port_random,
@@ -420,8 +419,17 @@ static void on_step(struct net_call *c, const ProtobufCMessage *message)
     peers_on_step(n->peers, c);
 }
 
+static void on_install(struct net_call *c, const ProtobufCMessage *message)
+{
+    struct node *n = net_call_service_arg(c);
+
+    (void)message;
+    snapshots_on_install(n->snapshots, c);
+}
+
 static const struct net_method raft_methods[NET_RAFT_METHODS] = {
     [NET_RAFT_STEP] = {.on_call = on_step},
+    [NET_RAFT_INSTALL_SNAPSHOT] = {.on_call = on_install},
 };
 
 /* A node without a cluster belongs to the first one that counts it among its members:
@@ -543,7 +551,53 @@ static enum err keep_entry(const struct raft_entry *e, void *arg, struct why *wh
     return ERR_OK;
 }
 
-static enum err open_log(struct node *n, struct why *why)
+/* The log must go on where the snapshot ends.  One that ends before it, or holds another
+ * history there, was about to be dropped when the node stopped (a snapshot had just been
+ * installed). */
+static bool log_continues(const struct replayed *log, const struct snapshot_meta *snap)
+{
+    uint64_t last = log->n ? log->entries[log->n - 1].index : 0;
+    const struct raft_entry *at;
+
+    if (snap->index == 0) return true;
+    if (last < snap->index) return false;
+    if (log->entries[0].index > snap->index)
+        return true; /* raft_restore() refuses a gap */
+    at = &log->entries[snap->index - log->entries[0].index];
+    return at->term == snap->term;
+}
+
+static enum err drop_log(struct node *n, const struct snapshot_meta *snap,
+                         struct why *why)
+{
+    enum err e = wal_reset(n->wal, snap->index, snap->term, why);
+
+    if (!e) e = wal_sync(n->wal, why);
+    logger_info(n->o.logger, "store",
+                "raft log dropped, snapshot at index %" PRIu64 " is ahead of it",
+                snap->index);
+    return e;
+}
+
+static void log_log(struct node *n, const struct wal_found *found)
+{
+    struct wal_stats st;
+    char size[TEXT_SIZE_MAX];
+
+    if (found->last < found->first || found->last == 0) {
+        logger_info(n->o.logger, "store",
+                    "raft log is 0 bytes at open, no entries present");
+        return;
+    }
+    wal_stats(n->wal, &st);
+    text_size(size, st.bytes);
+    logger_info(n->o.logger, "store",
+                "raft log is %s, first index is %" PRIu64 ", last index is %" PRIu64,
+                size, found->first, found->last);
+}
+
+static enum err open_log(struct node *n, const struct snapshot_meta *snap,
+                         struct why *why)
 {
     struct wal_options wo = {.io = n->o.io,
                              .logger = n->o.logger,
@@ -556,36 +610,29 @@ static enum err open_log(struct node *n, struct why *why)
                               .election_ms = n->o.election_ms,
                               .lease_ms = n->o.lease_ms,
                               .commit_ms = n->o.commit_ms};
-    struct raft_restored restored = {0};
+    struct raft_restored restored = {.snapshot_index = snap->index,
+                                     .snapshot_term = snap->term,
+                                     .config = snap->index ? &snap->config : NULL};
     struct wal_found found;
     struct replayed log = {0};
+    bool keep = true;
     enum err e;
 
     e = wal_open(&n->wal, &wo, &found, keep_entry, &log, why);
     if (!e) {
+        keep = log_continues(&log, snap);
         restored.term = found.term;
         restored.vote = found.vote;
         e = raft_new(&n->raft, &ro, &restored, why);
     }
+    if (!e && !keep) e = drop_log(n, snap, why);
     for (size_t i = 0; i < log.n; i++) {
-        if (!e) e = raft_restore(n->raft, &log.entries[i], why);
+        if (!e && keep) e = raft_restore(n->raft, &log.entries[i], why);
         blob_unref(log.entries[i].payload);
     }
     free(log.entries);
     if (e) return err_wrap(why, e, "open log in %s", n->wal_dir);
-    if (found.last >= found.first && found.last > 0) {
-        struct wal_stats st;
-        char size[24];
-
-        wal_stats(n->wal, &st);
-        snprintf(size, sizeof size, "%" PRIu64 " kB", st.bytes / 1000);
-        logger_info(n->o.logger, "store",
-                    "raft log is %s, first index is %" PRIu64 ", last index is %" PRIu64,
-                    size, found.first, found.last);
-    } else {
-        logger_info(n->o.logger, "store",
-                    "raft log is 0 bytes at open, no entries present");
-    }
+    if (keep) log_log(n, &found);
     return ERR_OK;
 }
 
@@ -594,6 +641,7 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
     struct node *n = calloc(1, sizeof *n);
     struct db_options dbo = {0};
     struct member_options mo = {.ports = &ports};
+    struct snapshot_meta snap;
     pthread_condattr_t attr;
     enum err e;
 
@@ -611,8 +659,12 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
     n->start_wall_ns = clock_wall_ns(o->clock);
     e = o->io->ops->mkdir(o->io, n->scratch_dir, why);
     if (!e) e = cluster_id_load(o->io, o->data_dir, &n->cluster_id, why);
-    if (!e) e = open_log(n, why);
+    if (!e) e = snapshots_open(&n->snapshots, n, &snap, why);
     if (e) goto fail;
+    logger_info(o->logger, "store", "%d preexisting snapshots present",
+                snap.index ? 1 : 0);
+    e = open_log(n, &snap, why);
+    if (e) goto fail_snap;
 
     dbo.path = o->on_disk ? n->db_path : NULL;
     dbo.scratch_dir = n->scratch_dir;
@@ -623,13 +675,18 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
     dbo.metrics = o->metrics;
     e = db_open(&n->db, &dbo, why);
     if (!e) e = applier_new(&n->applier, n->db, n->scratch_dir, o->logger, why);
+    if (!e && snap.index) {
+        logger_info(o->logger, "store", "initiating node restore on node ID %s", o->id);
+        e = snapshots_restore(n->snapshots, &snap, why);
+    }
     mo.host = n;
     mo.apply_timeout_ms = o->apply_timeout_ms ? o->apply_timeout_ms : 10000;
     if (!e) e = member_new(&n->member, n->raft, &mo, why);
     if (!e) e = mailbox_new(&n->box, 0, true, why);
     if (!e) e = mailbox_new(&n->wal_box, 0, false, why);
     if (!e) e = mailbox_new(&n->apply_box, 0, false, why);
-    if (e) goto fail;
+    if (e) goto fail_snap;
+    snapshot_meta_fini(&snap);
     n->base = event_base_new();
     if (n->base) {
         n->box_event =
@@ -648,6 +705,8 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
     publish_view(n);
     *out = n;
     return ERR_OK;
+fail_snap:
+    snapshot_meta_fini(&snap);
 fail:
     node_free(n);
     return e;
@@ -820,6 +879,7 @@ void node_free(struct node *n)
 {
     if (n == NULL) return;
     node_stop(n);
+    snapshots_free(n->snapshots);
     peers_free(n->peers);
     net_server_free(n->server);
     net_free(n->net);

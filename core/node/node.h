@@ -97,6 +97,8 @@ void node_nodes(struct node *n, struct call_nodes *c);
 void node_ready(struct node *n, struct call_ready *c);
 void node_remove(struct node *n, struct call_remove *c);
 void node_step_down(struct node *n, struct call_step_down *c);
+void node_snapshot(struct node *n, struct call_snapshot *c);
+void node_reap(struct node *n, struct call_reap *c);
 void node_status(struct node *n, struct call_status *c); /* adds "store" */
 bool node_has_leader(const struct node *n);
 bool node_is_leader(const struct node *n);

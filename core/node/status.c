@@ -11,6 +11,7 @@
 #include "core/base/buf.h"
 #include "core/base/doc.h"
 #include "core/node/internal.h"
+#include "core/node/snapshots.h"
 
 static uint64_t dir_size(const char *path, int depth)
 {
@@ -196,4 +197,5 @@ void status_from_reader(struct node *n, struct doc *store, struct db_reader *r)
     }
     d = doc_add_object(store, "sqlite3");
     if (r) db_reader_status(r, d);
+    snapshots_status(n->snapshots, store);
 }

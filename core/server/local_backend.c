@@ -63,6 +63,8 @@ FORWARD(load)
 FORWARD(backup)
 FORWARD(remove)
 FORWARD(step_down)
+FORWARD(snapshot)
+FORWARD(reap)
 #undef FORWARD
 
 static void do_request(struct backend *b, struct call_query *c)
@@ -116,18 +118,6 @@ static void do_boot(struct backend *b, struct call_boot *c)
 {
     (void)b;
     not_available(&c->call, "boot");
-}
-
-static void do_snapshot(struct backend *b, struct call_snapshot *c)
-{
-    (void)b;
-    not_available(&c->call, "snapshot");
-}
-
-static void do_reap(struct backend *b, struct call_reap *c)
-{
-    (void)b;
-    not_available(&c->call, "reap");
 }
 
 static void do_join(struct backend *b, struct call_join *c)

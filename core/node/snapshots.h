@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * snapshots: when this node takes one, and how one travels to a member whose log is too
+ * far behind.
+ *
+ * Taking: the node thread says where (exactly after the entries handed over so far), the
+ * apply thread pins a reader there, a reader thread copies and syncs the image while
+ * entries are applied on, the node thread lets the log be truncated.  Sending and
+ * receiving: a stream of class NET_BULK, so that it never delays a heartbeat.
+ *
+ * Owner: the node thread, except where noted.
+ */
+#ifndef CORE_NODE_SNAPSHOTS_H
+#define CORE_NODE_SNAPSHOTS_H
+
+#include "core/node/call.h"
+#include "core/snapshot/snapshot.h"
+
+struct doc;
+struct net_call;
+struct node;
+struct snapshots;
+
+/* Open the store below the data directory and give the newest snapshot, verified, in
+ * *found (index 0: there is none). */
+MUST_USE enum err snapshots_open(struct snapshots **out, struct node *n,
+                                 struct snapshot_meta *found, struct why *why);
+/* After the threads that work for it have ended.  NULL is allowed. */
+void snapshots_free(struct snapshots *s);
+
+/* Put the snapshot's content into the node's database.  Before the threads start. */
+MUST_USE enum err snapshots_restore(struct snapshots *s, const struct snapshot_meta *m,
+                                    struct why *why);
+
+/* Look whether one is due; call after every turn, it is quick.  */
+void snapshots_consider(struct snapshots *s, uint64_t now_ms);
+/* When snapshots_consider() wants to be called again; UINT64_MAX = no matter. */
+uint64_t snapshots_deadline_ms(const struct snapshots *s);
+
+/* POST /snapshot. */
+void snapshots_take_for(struct snapshots *s, struct call_snapshot *c);
+/* POST /reap.  Any thread. */
+void snapshots_reap(struct snapshots *s, struct call_reap *c);
+
+/* Raft wants a member to get one that reaches at least min_index. */
+void snapshots_send(struct snapshots *s, const char *peer, uint64_t min_index);
+
+/* The handler of Raft.InstallSnapshot. */
+void snapshots_on_install(struct snapshots *s, struct net_call *c);
+
+/* Adds "snapshot_store".  Any thread. */
+void snapshots_status(struct snapshots *s, struct doc *store);
+
+#endif
