@@ -26,6 +26,14 @@ void snapshot_wanted(struct raft *r, struct progress *p)
     progress_probe(r, p, p->next, true); /* forget what is under way */
     p->mode = PROGRESS_SNAPSHOT;
     p->retry_ms = 0;
+    replicate_heartbeat(r, p);
+}
+
+/* It has answered since, so it is there, and does need one: the answer gave its commit
+ * index. */
+static bool snapshot_is_called_for(const struct raft *r, const struct progress *p)
+{
+    return p->contact_ms >= p->mode_ms && r->now_ms - p->contact_ms <= r->o.heartbeat_ms;
 }
 
 void snapshot_push(struct raft *r, struct progress *p)
@@ -33,6 +41,7 @@ void snapshot_push(struct raft *r, struct progress *p)
     struct raft_message *m;
 
     if (p->streaming || r->now_ms < p->retry_ms || r->log.snap_index == 0) return;
+    if (!snapshot_is_called_for(r, p)) return;
     if (!raft_room(r, &r->sends, &r->cap_sends, r->fx->n_snapshots, sizeof *r->sends))
         return;
     m = raft_post(r, &r->now, RAFT_MSG_SNAPSHOT, p->id);

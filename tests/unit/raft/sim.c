@@ -167,9 +167,10 @@ static void sim_set_timer(struct sim *w, int i, uint64_t late_ms)
     struct sim_node *n = &w->nodes[i];
 
     n->timer_at = n->deadline;
-    sim_post(w, (n->deadline > w->now ? n->deadline - w->now : 0) + late_ms,
-             (struct sim_event){
-                 .kind = SIM_TIMER, .node = i, .life = n->life, .ticket = ++n->timer_serial});
+    sim_post(
+        w, (n->deadline > w->now ? n->deadline - w->now : 0) + late_ms,
+        (struct sim_event){
+            .kind = SIM_TIMER, .node = i, .life = n->life, .ticket = ++n->timer_serial});
 }
 
 static void sim_effects(struct sim *w, int i, const struct raft_effects *fx)

@@ -116,7 +116,8 @@ struct sim_node {
     char id[16];
     struct raft *r; /* NULL = down */
     uint64_t life, ticket, clock_offset;
-    uint64_t deadline, timer_at, timer_serial; /* when to tick; the timer event on its way */
+    uint64_t deadline, timer_at,
+        timer_serial; /* when to tick; the timer event on its way */
     struct sim_disk disk;
     struct sim_held held[4096];
     size_t n_held;

@@ -17,8 +17,9 @@ static void lead_three(struct machine *m)
     machine_elect(m, b_only, 1);
 }
 
-static struct raft_effects *ask_vote(struct machine *m, enum raft_message_type type, const char *from,
-                                     uint64_t term, uint64_t last_index, uint64_t last_term)
+static struct raft_effects *ask_vote(struct machine *m, enum raft_message_type type,
+                                     const char *from, uint64_t term, uint64_t last_index,
+                                     uint64_t last_term)
 {
     struct raft_message msg = message(type, from, "a", term);
 
@@ -72,7 +73,8 @@ static void a_candidate_asks_only_after_its_own_vote_is_on_disk(void **state)
     assert_null(sent_now(&m, RAFT_MSG_VOTE, "b"));
     assert_non_null(sent_after(&m, RAFT_MSG_VOTE, "b"));
     assert_false(sent_after(&m, RAFT_MSG_VOTE, "b")->transfer);
-    machine_vote(&m, "b", RAFT_MSG_VOTE_REPLY, 2); /* too early to be true, but our vote is missing */
+    machine_vote(&m, "b", RAFT_MSG_VOTE_REPLY,
+                 2); /* too early to be true, but our vote is missing */
     assert_int_equal(raft_role(m.r), RAFT_CANDIDATE);
     machine_sync(&m);
     assert_int_equal(raft_role(m.r), RAFT_LEADER);
@@ -92,7 +94,8 @@ static void a_majority_of_voters_is_needed(void **state)
     machine_vote(&m, "b", RAFT_MSG_PRE_VOTE_REPLY, 2);
     machine_vote(&m, "e", RAFT_MSG_PRE_VOTE_REPLY, 2);
     machine_vote(&m, "x", RAFT_MSG_PRE_VOTE_REPLY, 2);
-    assert_int_equal(raft_role(m.r), RAFT_PRE_CANDIDATE); /* two of four; e does not vote */
+    assert_int_equal(raft_role(m.r),
+                     RAFT_PRE_CANDIDATE); /* two of four; e does not vote */
     machine_vote(&m, "c", RAFT_MSG_PRE_VOTE_REPLY, 2);
     assert_int_equal(raft_role(m.r), RAFT_CANDIDATE);
     machine_close(&m);
@@ -160,7 +163,8 @@ static void a_vote_is_given_once_a_term_and_waits_for_the_disk(void **state)
     assert_true(sent_after(&m, RAFT_MSG_VOTE_REPLY, "b")->granted);
     ask_vote(&m, RAFT_MSG_VOTE, "c", 2, 9, 1);
     assert_false(sent_now(&m, RAFT_MSG_VOTE_REPLY, "c")->granted);
-    ask_vote(&m, RAFT_MSG_VOTE, "b", 2, 1, 1); /* the reply was lost: again, behind the same sync */
+    ask_vote(&m, RAFT_MSG_VOTE, "b", 2, 1,
+             1); /* the reply was lost: again, behind the same sync */
     assert_true(sent_after(&m, RAFT_MSG_VOTE_REPLY, "b")->granted);
     assert_false(m.fx.save_hard);
     machine_close(&m);
@@ -338,7 +342,8 @@ static void a_non_voter_never_campaigns_but_forgets_a_silent_leader(void **state
     struct machine m;
     struct raft_config c;
     struct raft_options o = machine_options("a");
-    struct raft_restored found = {.term = 2, .snapshot_index = 4, .snapshot_term = 2, .config = &c};
+    struct raft_restored found = {
+        .term = 2, .snapshot_index = 4, .snapshot_term = 2, .config = &c};
 
     (void)state;
     config_of(&c, "a/ b c");

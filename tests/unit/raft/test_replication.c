@@ -29,8 +29,8 @@ static void lead_three(struct machine *m)
     lead_three_with(m, &o);
 }
 
-static struct raft_effects *refuse(struct machine *m, const char *from, uint64_t conflict_term,
-                                   uint64_t conflict_index)
+static struct raft_effects *refuse(struct machine *m, const char *from,
+                                   uint64_t conflict_term, uint64_t conflict_index)
 {
     struct raft_message no = message(RAFT_MSG_APPEND_REPLY, from, "a", raft_term(m->r));
 
@@ -40,7 +40,8 @@ static struct raft_effects *refuse(struct machine *m, const char *from, uint64_t
     return machine_receive(m, &no);
 }
 
-/* --- the follower --------------------------------------------------------------------------------- */
+/* --- the follower
+ * --------------------------------------------------------------------------------- */
 
 static void an_ack_waits_for_the_disk(void **state)
 {
@@ -221,7 +222,8 @@ static void a_heartbeat_below_the_commit_index_tells_how_far_we_are(void **state
     machine_close(&m);
 }
 
-/* --- the leader ----------------------------------------------------------------------------------- */
+/* --- the leader
+ * ----------------------------------------------------------------------------------- */
 
 static void a_majority_commits_with_the_leaders_disk_as_one_of_it(void **state)
 {
@@ -330,7 +332,8 @@ static void the_window_of_bytes_is_kept(void **state)
         assert_null(sent_now(&m, RAFT_MSG_APPEND, "b"));
     }
     machine_ack(&m, "b", 3);
-    assert_int_equal(sent_now(&m, RAFT_MSG_APPEND, "b")->n_entries, 3); /* what waited, together */
+    assert_int_equal(sent_now(&m, RAFT_MSG_APPEND, "b")->n_entries,
+                     3); /* what waited, together */
     machine_close(&m);
 }
 
@@ -395,7 +398,8 @@ static void heartbeats_come_at_their_interval_and_carry_everything(void **state)
     assert_int_equal(beat->sent_ms, m.now);
     assert_int_equal(beat->hash_index, 2);
     assert_int_equal(beat->hash, 99);
-    assert_int_equal(m.fx.deadline_ms, m.now + HEARTBEAT_MS / 5); /* now there is no news */
+    assert_int_equal(m.fx.deadline_ms,
+                     m.now + HEARTBEAT_MS / 5); /* now there is no news */
     machine_tick(&m, HEARTBEAT_MS / 5 - 1);
     assert_int_equal(m.fx.n_send_now, 0);
     machine_tick(&m, 1);
@@ -509,7 +513,8 @@ static void entries_no_longer_cached_are_read_from_disk(void **state)
     struct raft_options o = machine_options("a");
     struct machine m;
     struct raft_entry entries[3];
-    struct raft_event loaded = {.type = RAFT_LOADED, .u.loaded = {.peer = "b", .entries = entries}};
+    struct raft_event loaded = {.type = RAFT_LOADED,
+                                .u.loaded = {.peer = "b", .entries = entries}};
 
     (void)state;
     o.cache_bytes = 1;
@@ -589,7 +594,8 @@ int main(void)
         cmocka_unit_test(a_refused_probe_goes_back_by_whole_terms),
         cmocka_unit_test(refusals_of_an_overtaken_window_start_one_probe),
         cmocka_unit_test(a_lost_connection_is_probed_not_flooded),
-        cmocka_unit_test(a_follower_that_lost_its_disk_starts_over_and_counts_for_nothing),
+        cmocka_unit_test(
+            a_follower_that_lost_its_disk_starts_over_and_counts_for_nothing),
         cmocka_unit_test(entries_no_longer_cached_are_read_from_disk),
         cmocka_unit_test(loaded_entries_are_let_go_when_nobody_wants_them),
     };
