@@ -192,9 +192,13 @@ static enum err apply_entry(struct applier *a, const struct raft_entry *entry,
         if (req.stmts == NULL) return why_set(why, ERR_NOMEM, "out of memory");
         return db_apply(a->db, &ctx, &req, sink, why);
     }
-    case COMMAND_SCRIPT:
-        return db_apply_script(a->db, &ctx, (const char *)cmd.u.script->sql.data,
-                               cmd.u.script->sql.len, sink, why);
+    case COMMAND_SCRIPT: {
+        const ProtobufCBinaryData *text = &cmd.u.script->sql;
+        const char *sql = arena_strndup(&a->arena, (const char *)text->data, text->len); /* ends it */
+
+        if (sql == NULL) return why_set(why, ERR_NOMEM, "out of memory");
+        return db_apply_script(a->db, &ctx, sql, text->len, sink, why);
+    }
     case COMMAND_LOAD: {
         struct why refusal = {0};
 
