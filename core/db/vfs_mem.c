@@ -28,12 +28,7 @@
 #include "core/base/clock.h"
 #include "core/db/internal.h"
 
-enum {
-    CHUNK_BYTES = 1 << 20,
-    CHUNK_SPARE = 4096, /* SQLite may look a little behind a corrupt page it has mapped */
-    SLOTS = 1024,
-    PATH_MAX_BYTES = 512
-};
+enum { CHUNK_BYTES = 1 << 20, SLOTS = 1024, PATH_MAX_BYTES = 512 };
 
 struct leaf {
     _Atomic(uint8_t *) chunk[SLOTS];
@@ -64,7 +59,6 @@ struct mem_handle {
     struct mem_file *file;
     int level;                          /* SQLITE_LOCK_* */
     unsigned shm_shared, shm_exclusive; /* slots held */
-    sqlite3_int64 mmap_size;
 };
 
 struct db_vfs_mem {
@@ -108,7 +102,7 @@ static uint8_t *chunk_make(struct mem_file *f, uint64_t n)
     }
     uint8_t *chunk = atomic_load_explicit(&leaf->chunk[n % SLOTS], memory_order_acquire);
     if (!chunk) {
-        chunk = mmap(NULL, CHUNK_BYTES + CHUNK_SPARE, PROT_READ | PROT_WRITE,
+        chunk = mmap(NULL, CHUNK_BYTES, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (chunk == MAP_FAILED) return NULL;
         atomic_store_explicit(&leaf->chunk[n % SLOTS], chunk, memory_order_release);
@@ -126,7 +120,7 @@ static void chunks_drop(struct mem_file *f, uint64_t n)
             uint8_t *chunk = atomic_load_explicit(&leaf->chunk[k], memory_order_acquire);
             if (!chunk) continue;
             atomic_store_explicit(&leaf->chunk[k], NULL, memory_order_release);
-            munmap(chunk, CHUNK_BYTES + CHUNK_SPARE);
+            munmap(chunk, CHUNK_BYTES);
         }
     }
 }
@@ -389,44 +383,12 @@ static int mem_shm_unmap(sqlite3_file *file, int delete)
     return SQLITE_OK;
 }
 
-/* --- pages without a copy
- * --------------------------------------------------------------------------- */
-
-static int mem_fetch(sqlite3_file *file, sqlite3_int64 offset, int amount, void **out)
-{
-    struct mem_handle *h = handle_of(file);
-    uint64_t off = (uint64_t)offset, end = off + (uint64_t)amount;
-
-    *out = NULL;
-    if (offset + amount > h->mmap_size) return SQLITE_OK;
-    if (end > atomic_load_explicit(&h->file->size, memory_order_acquire))
-        return SQLITE_OK;
-    if (off / CHUNK_BYTES != (end - 1) / CHUNK_BYTES) return SQLITE_OK;
-    uint8_t *chunk = chunk_at(h->file, off / CHUNK_BYTES);
-    if (chunk) *out = chunk + off % CHUNK_BYTES;
-    return SQLITE_OK;
-}
-
-static int mem_unfetch(sqlite3_file *file, sqlite3_int64 offset, void *p)
-{
-    (void)file;
-    (void)offset;
-    (void)p;
-    return SQLITE_OK;
-}
-
 static int mem_file_control(sqlite3_file *file, int op, void *arg)
 {
     struct mem_handle *h = handle_of(file);
 
     switch (op) {
     case SQLITE_FCNTL_LOCKSTATE: *(int *)arg = h->level; return SQLITE_OK;
-    case SQLITE_FCNTL_MMAP_SIZE: {
-        sqlite3_int64 want = *(sqlite3_int64 *)arg;
-        *(sqlite3_int64 *)arg = h->mmap_size;
-        if (want >= 0) h->mmap_size = want;
-        return SQLITE_OK;
-    }
     default: return SQLITE_NOTFOUND;
     }
 }
@@ -500,7 +462,7 @@ static int mem_close(sqlite3_file *file)
 }
 
 static const sqlite3_io_methods mem_methods = {
-    .iVersion = 3,
+    .iVersion = 2,
     .xClose = mem_close,
     .xRead = mem_read,
     .xWrite = mem_write,
@@ -517,8 +479,6 @@ static const sqlite3_io_methods mem_methods = {
     .xShmLock = mem_shm_lock,
     .xShmBarrier = mem_shm_barrier,
     .xShmUnmap = mem_shm_unmap,
-    .xFetch = mem_fetch,
-    .xUnfetch = mem_unfetch,
 };
 
 static int vfs_open(sqlite3_vfs *v, const char *name, sqlite3_file *file, int flags,
