@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "core/base/map.h"
 #include "core/base/rand.h"
 #include "gateway/utf8.h"
@@ -749,5 +751,48 @@ enum err json_statement_of_text(struct json_statements *out, char *sql, size_t l
 
     *out = (struct json_statements){(Rqlite__Statement **)r.statements.list,
                                     r.statements.n, 1};
+    return e;
+}
+
+/* --- small objects --- */
+
+static enum err set_field(struct json_field *f, const json_t *v, struct arena *a)
+{
+    f->text = NULL;
+    if (!v) {
+        f->kind = JSON_KIND_ABSENT;
+    } else if (json_is_string(v)) {
+        f->kind = JSON_KIND_TEXT;
+        f->text = arena_strdup(a, json_string_value(v));
+        if (!f->text) return ERR_NOMEM;
+    } else {
+        f->kind = json_is_null(v)    ? JSON_KIND_NULL
+                  : json_is_true(v)  ? JSON_KIND_TRUE
+                  : json_is_false(v) ? JSON_KIND_FALSE
+                                     : JSON_KIND_OTHER;
+    }
+    return ERR_OK;
+}
+
+enum err json_read_object(struct json_field *fields, size_t n, size_t *members,
+                          const void *body, size_t len, struct arena *a, struct why *why)
+{
+    json_error_t error;
+    json_t *root;
+    enum err e = ERR_OK;
+
+    *members = 0;
+    if (len == 0) return why_set(why, ERR_INVALID, "unexpected end of JSON input");
+    root = json_loadb(body, len, 0, &error);
+    if (!root) return why_set(why, ERR_INVALID, "%s", error.text);
+    if (!json_is_object(root)) {
+        e = why_set(why, ERR_INVALID, "an object is expected");
+    } else {
+        *members = json_object_size(root);
+        for (size_t i = 0; i < n && !e; i++)
+            e = set_field(&fields[i], json_object_get(root, fields[i].name), a);
+        if (e) why_set(why, e, "out of memory");
+    }
+    json_decref(root);
     return e;
 }

@@ -17,6 +17,7 @@
 #ifndef GATEWAY_JSON_READ_H
 #define GATEWAY_JSON_READ_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "core/base/arena.h"
@@ -38,5 +39,29 @@ MUST_USE enum err json_read_statements(struct json_statements *out, char *body,
  * borrowed and ends with a NUL. */
 MUST_USE enum err json_statement_of_text(struct json_statements *out, char *sql,
                                          size_t len, struct arena *a, struct why *why);
+
+/* --- the small objects of other requests: /remove, /leader, /join; read by jansson ---
+ */
+
+enum json_kind {
+    JSON_KIND_ABSENT,
+    JSON_KIND_NULL,
+    JSON_KIND_TEXT,
+    JSON_KIND_TRUE,
+    JSON_KIND_FALSE,
+    JSON_KIND_OTHER
+};
+
+struct json_field {
+    const char *name;
+    enum json_kind kind; /* result */
+    const char *text;    /* result: of a text, in the arena */
+};
+
+/* Look up n fields in the object that body holds; *members says how many it has in all.
+ * ERR_INVALID if the body is no JSON object, ERR_NOMEM. */
+MUST_USE enum err json_read_object(struct json_field *fields, size_t n, size_t *members,
+                                   const void *body, size_t len, struct arena *a,
+                                   struct why *why);
 
 #endif

@@ -17,7 +17,7 @@ static const uint64_t MS = 1000000;
 enum {
     RETRY_MS = 1000,
     STOP_RETRY_MS = 100,
-    STOP_TRIES = 100,             /* then what is left is given up */
+    STOP_TRIES = 50,              /* then what is left is given up */
     BATCH_BYTES = 8 * 1024 * 1024 /* a batch is closed when it has grown to this */
 };
 
@@ -60,7 +60,8 @@ struct gateway_api {
 
     struct call_execute call;
     struct row_sink sink;
-    atomic_size_t failed; /* statements of the batch, as its sink saw */
+    size_t failed;      /* statements of the batch, as its sink saw */
+    struct why failure; /* of the first of them */
 };
 
 static void flush(struct gateway_api *q);
@@ -111,7 +112,6 @@ static void waiter_late(void *arg)
 
     if (!w->x) return;
     metrics_add(api_metrics(w->x), METRIC_http_queued_executions_wait_timeout, 1);
-    metrics_add(api_metrics(w->x), METRIC_queue_num_timeout, 1);
     http_respond_text(w->x, 408, "queue wait timeout");
     waiter_let_go(w);
 }
@@ -196,9 +196,8 @@ static void count_request_failed(struct row_sink *s, const char *text, size_t le
     struct gateway_api *q =
         (struct gateway_api *)(void *)((char *)s - offsetof(struct gateway_api, sink));
 
-    atomic_fetch_add(&q->failed, 1);
-    logger_warn(q->gateway->logger, "http", "queued write failed: %.*s",
-                (int)(len < 400 ? len : 400), text);
+    if (q->failed++ == 0)
+        why_set(&q->failure, ERR_SQL, "%.*s", (int)(len < 400 ? len : 400), text);
 }
 
 static void count_failed(struct row_sink *s, bool read_side, const char *text, size_t len)
@@ -314,9 +313,13 @@ static void batch_done(struct mail *m, void *taker)
         metrics_add(metrics_of(q), METRIC_http_queued_executions_num_stmts_tx,
                     (int64_t)q->batch_statements);
         metrics_add(metrics_of(q), METRIC_queue_objects_tx, (int64_t)q->batch_statements);
-        if (atomic_load(&q->failed) > 0)
+        if (q->failed > 0) {
             metrics_add(metrics_of(q), METRIC_http_queued_executions_failed,
-                        (int64_t)atomic_load(&q->failed));
+                        (int64_t)q->failed);
+            logger_warn(q->gateway->logger, "http",
+                        "%zu of %zu queued statements failed, the first with: %s",
+                        q->failed, q->batch_statements, q->failure.text);
+        }
         batch_written(q);
     }
     flush(q);
@@ -369,7 +372,7 @@ static void batch_send(void *arg)
     q->call = (struct call_execute){.request = packed, .sink = &q->sink};
     q->call.call.done = on_done;
     q->call.call.own_authority = true;
-    atomic_store(&q->failed, 0);
+    q->failed = 0;
     q->flying = true;
     b->ops->execute(b, &q->call);
 }
@@ -439,6 +442,7 @@ static void on_flush_time(void *arg)
 
     q->flush_set = false;
     q->due = true;
+    metrics_add(metrics_of(q), METRIC_queue_num_timeout, 1);
     flush(q);
 }
 

@@ -2,8 +2,6 @@
 /* GET /nodes, GET and POST /leader (HTTP API 11.1, 11.2). */
 #include <string.h>
 
-#include <jansson.h>
-
 #include "core/base/text.h"
 #include "gateway/api/api.h"
 
@@ -133,31 +131,25 @@ static bool read_id(struct http_exchange *x, const char **id)
 {
     const struct http_request *r = &x->request;
     const char *type = http_header(r, "Content-Type");
-    json_error_t error;
-    json_t *root, *v;
-    bool ok = true;
+    struct json_field field = {.name = "id"};
+    size_t members;
+    struct why why;
+    enum err e;
 
     *id = NULL;
     if (!type || strcmp(type, "application/json") != 0) return true;
     if (!r->has_content_length || r->body.len == 0) return true;
-    root = json_loadb((const char *)r->body.data, r->body.len, 0, &error);
-    v = root ? json_object_get(root, "id") : NULL;
-    if (!root || !json_is_object(root) || (v && !json_is_string(v) && !json_is_null(v))) {
-        char text[256];
-
-        snprintf(text, sizeof text, "invalid JSON: %s",
-                 root ? "an object with a text id is expected" : error.text);
-        http_respond_text(x, 400, text);
-        ok = false;
-    } else if (json_is_string(v)) {
-        *id = arena_strdup(&x->arena, json_string_value(v));
-        if (!*id) {
-            http_respond_text(x, 500, "out of memory");
-            ok = false;
-        }
+    e = json_read_object(&field, 1, &members, r->body.data, r->body.len, &x->arena, &why);
+    if (!e && (field.kind == JSON_KIND_TRUE || field.kind == JSON_KIND_FALSE ||
+               field.kind == JSON_KIND_OTHER))
+        e = why_set(&why, ERR_INVALID, "id must be a text");
+    if (e) {
+        err_wrap(&why, e, "invalid JSON");
+        http_respond_text(x, 400, why.text);
+        return false;
     }
-    json_decref(root);
-    return ok;
+    *id = field.text;
+    return true;
 }
 
 void api_leader(struct http_exchange *x, const struct params *p)

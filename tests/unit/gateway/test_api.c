@@ -698,6 +698,24 @@ static void the_rest_is_served(void **state)
     expect(404, TEXT, "Unknown profile\n");
 }
 
+static void routes_can_be_taken_away(void **state)
+{
+    struct gateway_options o = {.no_expvar = true, .no_pprof = true, .allow_origin = "*"};
+    static const char *const gone[] = {"/debug/vars", "/debug/pprof/heap"};
+    struct fake bare;
+    struct answer a;
+
+    (void)state;
+    fake_start(&bare, &o);
+    for (int i = 0; i < 2; i++) {
+        client_answer(client_send(&bare, "GET", gone[i], "", "", 0), &a);
+        assert_int_equal(a.status, 404);
+        assert_string_equal(client_header(&a, "Access-Control-Allow-Origin"), "*");
+        free(a.all);
+    }
+    fake_stop(&bare);
+}
+
 static int begin(void **state)
 {
     (void)state;
@@ -737,6 +755,7 @@ int main(void)
         cmocka_unit_test(snapshots_and_reaps_answer_shortly),
         cmocka_unit_test(the_status_joins_both_halves),
         cmocka_unit_test(the_rest_is_served),
+        cmocka_unit_test(routes_can_be_taken_away),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -327,6 +327,24 @@ static void numbers_rise_over_all_connections(void **state)
     fake_stop(&f);
 }
 
+static void one_fails(struct row_sink *s)
+{
+    s->ops->written(s, 1, 1, 1);
+    s->ops->failed(s, false, "no such table: x", 16);
+}
+
+static void failed_statements_are_counted_and_do_no_harm(void **state)
+{
+    (void)state;
+    start(100, 1, 0, false);
+    f.results = one_fails;
+    queue("/db/execute?queue&wait", "[\"a\",\"b\"]");
+    assert_int_equal(metrics_get(f.metrics, METRIC_http_queued_executions_failed), 1);
+    assert_int_equal(metrics_get(f.metrics, METRIC_http_queued_executions_ok), 1);
+    assert_int_equal(f.calls, 1);
+    fake_stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -341,6 +359,7 @@ int main(void)
         cmocka_unit_test(what_is_wrong_is_refused),
         cmocka_unit_test(a_batch_that_fails_as_a_whole_is_tried_again),
         cmocka_unit_test(a_batch_that_cannot_succeed_is_given_up),
+        cmocka_unit_test(failed_statements_are_counted_and_do_no_harm),
         cmocka_unit_test(a_full_queue_makes_requests_wait),
         cmocka_unit_test(what_is_left_is_written_at_the_end),
         cmocka_unit_test(numbers_rise_over_all_connections),
