@@ -520,7 +520,7 @@ enum err hconn_open(struct gateway_thread *t, int fd)
 }
 
 struct hconn *hconn_open_io(struct gateway_thread *t, const struct hconn_io *io,
-                          void *io_state)
+                            void *io_state)
 {
     struct hconn *c = hconn_new(t->conns, io);
 

@@ -403,6 +403,7 @@ static int on_value(llhttp_t *p, const char *at, size_t len)
 
     if (!h->parsing) return 0;
     if (!h->field || h->value_end) return HPE_USER;
+    if (len == 0) return 0; /* then at is already in the next line */
     h->field->value = at;
     h->value_end = (char *)at + len;
     return 0;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A client's bytes to a connection of the gateway, HTTP/1 or HTTP/2 as they say themselves.  The first
- * byte of the input is how they come and go:
+ * A client's bytes to a connection of the gateway, HTTP/1 or HTTP/2 as they say
+ * themselves.  The first byte of the input is how they come and go:
  *
- *      bits 0-2   sizes of the pieces that are read: all at once, or 1, 3, 7, 20 ... bytes
- *      bits 3-5   what a write takes: everything, or 1 ... 1000 bytes, each time after an EAGAIN
- *      bit 6      handlers answer at once, or when all bytes are there
- *      bit 7      at the end: the end of the file, or a drain
+ *      bits 0-2   sizes of the pieces that are read: all at once, or 1, 3, 7, 20 ...
+ * bytes bits 3-5   what a write takes: everything, or 1 ... 1000 bytes, each time after
+ * an EAGAIN bit 6      handlers answer at once, or when all bytes are there bit 7      at
+ * the end: the end of the file, or a drain
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -36,7 +36,8 @@ struct client {
     bool blocked, eof, closed;
 };
 
-/* --- handlers ---------------------------------------------------------------------------- */
+/* --- handlers
+ * ---------------------------------------------------------------------------- */
 
 static void answer(struct http_exchange *x)
 {
@@ -48,7 +49,8 @@ static void answer(struct http_exchange *x)
     CHECK(strlen(r->target) >= strlen(r->query));
     CHECK(strlen(r->path) <= r->path_len);
     for (size_t i = 0; i < r->n_headers; i++)
-        CHECK(strlen(r->headers[i].name) > 0 && strlen(r->headers[i].value) < HEADER_MAX * 2);
+        CHECK(strlen(r->headers[i].name) > 0 &&
+              strlen(r->headers[i].value) < HEADER_MAX * 2);
     CHECK(r->body_size <= BODY_MAX);
     CHECK(r->body_kind == HTTP_BODY_FILE || r->body.len == r->body_size);
     if (r->n_headers > 0) {
@@ -113,7 +115,8 @@ void gateway_api_free(struct gateway *g)
     (void)g;
 }
 
-/* --- the connection ---------------------------------------------------------------------- */
+/* --- the connection
+ * ---------------------------------------------------------------------- */
 
 static ssize_t fuzz_recv(struct hconn *c, void *out, size_t cap)
 {

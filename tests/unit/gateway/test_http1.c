@@ -157,12 +157,14 @@ static void many_headers_are_kept(void **state)
 
     for (int i = 0; i < 100; i++)
         len += (size_t)sprintf(text + len, "X-%d:  v%d \t\r\n", i, i);
-    sprintf(text + len, "X-Empty:\r\n\r\n");
+    sprintf(text + len, "X-Empty: \r\nX-None:\r\nX-Last: l\r\n\r\n");
     rig_send(r, fd, text);
-    assert_int_equal(seen.later[1]->request.n_headers, 102);
+    assert_int_equal(seen.later[1]->request.n_headers, 104);
     assert_string_equal(http_header(&seen.later[1]->request, "x-0"), "v0");
     assert_string_equal(http_header(&seen.later[1]->request, "X-99"), "v99");
     assert_string_equal(http_header(&seen.later[1]->request, "x-empty"), "");
+    assert_string_equal(http_header(&seen.later[1]->request, "x-none"), "");
+    assert_string_equal(http_header(&seen.later[1]->request, "x-last"), "l");
     assert_null(http_header(&seen.later[1]->request, "X-100"));
     close(fd);
 }

@@ -3,17 +3,18 @@
 
 #include <nghttp2/nghttp2.h>
 
-/* --- a client ---------------------------------------------------------------------------- */
+/* --- a client
+ * ---------------------------------------------------------------------------- */
 
 enum { STREAMS = 512 };
 
 struct answer {
     int status;
-    bool informed;          /* a 100 came */
-    char headers[1024];     /* "name: value\n"... */
-    char body[64];          /* its first bytes */
+    bool informed;      /* a 100 came */
+    char headers[1024]; /* "name: value\n"... */
+    char body[64];      /* its first bytes */
     uint64_t body_len;
-    bool as_file;           /* the body is rig_file()'s */
+    bool as_file; /* the body is rig_file()'s */
     bool closed;
     uint32_t code;
 };
@@ -27,7 +28,7 @@ struct client {
     size_t upload_left;
     bool goaway, eof;
     uint32_t goaway_code;
-    size_t read_max;        /* bytes read at a time */
+    size_t read_max; /* bytes read at a time */
 };
 
 static struct answer *answer_of(struct client *c, int32_t stream)
@@ -35,8 +36,9 @@ static struct answer *answer_of(struct client *c, int32_t stream)
     return &c->answers[stream / 2 % STREAMS];
 }
 
-static int on_header(nghttp2_session *s, const nghttp2_frame *f, const uint8_t *name, size_t nlen,
-                     const uint8_t *value, size_t len, uint8_t flags, void *arg)
+static int on_header(nghttp2_session *s, const nghttp2_frame *f, const uint8_t *name,
+                     size_t nlen, const uint8_t *value, size_t len, uint8_t flags,
+                     void *arg)
 {
     struct answer *a = answer_of(arg, f->hd.stream_id);
     size_t used = strlen(a->headers);
@@ -48,8 +50,8 @@ static int on_header(nghttp2_session *s, const nghttp2_frame *f, const uint8_t *
     } else if (nlen == 4 && memcmp(name, "date", 4) == 0) {
         assert_int_equal(len, CONN_DATE);
     } else {
-        snprintf(a->headers + used, sizeof a->headers - used, "%.*s: %.*s\n", (int)nlen, name,
-                 (int)len, value);
+        snprintf(a->headers + used, sizeof a->headers - used, "%.*s: %.*s\n", (int)nlen,
+                 name, (int)len, value);
     }
     return 0;
 }
@@ -61,7 +63,8 @@ static int on_data(nghttp2_session *s, uint8_t flags, int32_t stream, const uint
 
     (void)s, (void)flags;
     for (size_t i = 0; i < len; i++) {
-        if (a->as_file && data[i] != rig_file_byte(a->body_len)) fail_msg("the file differs");
+        if (a->as_file && data[i] != rig_file_byte(a->body_len))
+            fail_msg("the file differs");
         if (a->body_len < sizeof a->body - 1) a->body[a->body_len] = (char)data[i];
         a->body_len++;
     }
@@ -128,16 +131,17 @@ static void client_turn(struct client *c)
     event_base_loop(c->rig->thread.base, EVLOOP_NONBLOCK);
     n = recv(c->fd, piece, c->read_max, 0);
     if (n == 0) c->eof = true;
-    if (n > 0) assert_int_equal(nghttp2_session_mem_recv(c->session, piece, (size_t)n), n);
+    if (n > 0)
+        assert_int_equal(nghttp2_session_mem_recv(c->session, piece, (size_t)n), n);
 }
 
-#define CLIENT_UNTIL(c, cond)                                                                      \
-    do {                                                                                           \
-        uint64_t client_end_ms = rig_now_ms() + RIG_WAIT_MS;                                       \
-        while (!(cond)) {                                                                          \
-            client_turn(c);                                                                        \
-            if (rig_now_ms() > client_end_ms) fail_msg("never: %s", #cond);                        \
-        }                                                                                          \
+#define CLIENT_UNTIL(c, cond)                                                            \
+    do {                                                                                 \
+        uint64_t client_end_ms = rig_now_ms() + RIG_WAIT_MS;                             \
+        while (!(cond)) {                                                                \
+            client_turn(c);                                                              \
+            if (rig_now_ms() > client_end_ms) fail_msg("never: %s", #cond);              \
+        }                                                                                \
     } while (0)
 
 /* As long as something still moves. */
@@ -164,15 +168,18 @@ static ssize_t read_upload(nghttp2_session *s, int32_t stream, uint8_t *out, siz
 
 static nghttp2_nv field(const char *name, const char *value)
 {
-    return (nghttp2_nv){(uint8_t *)name, (uint8_t *)value, strlen(name), strlen(value), 0};
+    return (nghttp2_nv){(uint8_t *)name, (uint8_t *)value, strlen(name), strlen(value),
+                        0};
 }
 
 /* extra: one more header, or NULL.  body_len: 0 = no body; body NULL = that many x. */
-static int32_t request(struct client *c, const char *method, const char *path, const char *extra,
-                       const char *value, const char *body, size_t body_len)
+static int32_t request(struct client *c, const char *method, const char *path,
+                       const char *extra, const char *value, const char *body,
+                       size_t body_len)
 {
-    nghttp2_nv nv[] = {field(":method", method), field(":scheme", "http"), field(":path", path),
-                       field(":authority", "x"), field(extra ? extra : "", value ? value : "")};
+    nghttp2_nv nv[] = {field(":method", method), field(":scheme", "http"),
+                       field(":path", path), field(":authority", "x"),
+                       field(extra ? extra : "", value ? value : "")};
     nghttp2_data_provider upload = {.read_callback = read_upload};
     int32_t stream;
 
@@ -206,7 +213,8 @@ static int teardown(void **state)
     return 0;
 }
 
-/* --- tests ------------------------------------------------------------------------------- */
+/* --- tests
+ * ------------------------------------------------------------------------------- */
 
 static void a_request_is_answered(void **state)
 {
@@ -228,7 +236,8 @@ static void the_preface_may_come_in_single_bytes(void **state)
 {
     struct rig *r = *state;
     int fd = rig_connect(r);
-    const char *preface = NGHTTP2_CLIENT_MAGIC "\0\0\0\4\0\0\0\0\0"; /* and empty SETTINGS */
+    const char *preface =
+        NGHTTP2_CLIENT_MAGIC "\0\0\0\4\0\0\0\0\0"; /* and empty SETTINGS */
     char got[9];
 
     for (size_t i = 0; i < 24 + 9; i++) rig_send_bytes(r, fd, preface + i, 1);
@@ -275,9 +284,9 @@ static void many_streams_run_at_once(void **state)
     for (int i = 0; i < 300; i++) get(c, "/x");
     for (int i = 0; i < 300; i++) CLIENT_UNTIL(c, c->answers[i].closed);
     for (int i = 0; i < 300; i++) assert_string_equal(c->answers[i].body, "GET /x");
-    assert_int_equal(
-        nghttp2_session_get_remote_settings(c->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS),
-        256);
+    assert_int_equal(nghttp2_session_get_remote_settings(
+                         c->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS),
+                     256);
     client_free(c);
 }
 
@@ -319,7 +328,8 @@ static void bodies_have_a_limit(void **state)
     assert_string_equal(a->body, "request body too large\n");
 
     /* Told by its length: no need to send it. */
-    a = answer_of(c, request(c, "POST", "/", "content-length", "50000000", NULL, 50000000));
+    a = answer_of(c,
+                  request(c, "POST", "/", "content-length", "50000000", NULL, 50000000));
     CLIENT_UNTIL(c, a->closed);
     assert_int_equal(a->status, 413);
     assert_true(c->upload_left > 0);
@@ -333,7 +343,8 @@ static void bodies_have_a_limit(void **state)
 static void continue_is_said_when_the_body_is_wanted(void **state)
 {
     struct client *c = client_new(*state);
-    struct answer *a = answer_of(c, request(c, "POST", "/p", "expect", "100-continue", "abc", 3));
+    struct answer *a =
+        answer_of(c, request(c, "POST", "/p", "expect", "100-continue", "abc", 3));
     struct answer *other;
 
     CLIENT_UNTIL(c, a->closed);
@@ -468,7 +479,8 @@ static void header_lists_have_a_limit(void **state)
     client_free(c);
 }
 
-/* One field in the table, then references to it: small on the wire, large when decoded. */
+/* One field in the table, then references to it: small on the wire, large when decoded.
+ */
 static void a_header_bomb_ends_the_connection(void **state)
 {
     struct rig *r = *state;
@@ -486,14 +498,16 @@ static void a_header_bomb_ends_the_connection(void **state)
     p[block++] = 0x40; /* a new field, kept in the table */
     p[block++] = 1;
     p[block++] = 'a';
-    p[block++] = 0x7f; /* of 127 + 3873 = 4000 bytes: 3873 is 0x1e 0x21 in groups of seven */
+    p[block++] =
+        0x7f; /* of 127 + 3873 = 4000 bytes: 3873 is 0x1e 0x21 in groups of seven */
     p[block++] = 0xa1;
     p[block++] = 0x1e;
     memset(p + block, 'v', 4000);
     block += 4000;
     memset(p + block, 0xbe, 10000); /* that field again and again: 40 MB */
     block += 10000;
-    memcpy(bytes + 33, (uint8_t[]){0, (uint8_t)(block >> 8), (uint8_t)block, 1, 5, 0, 0, 0, 1}, 9);
+    memcpy(bytes + 33,
+           (uint8_t[]){0, (uint8_t)(block >> 8), (uint8_t)block, 1, 5, 0, 0, 0, 1}, 9);
     rig_send_bytes(r, fd, bytes, 24 + 9 + 9 + block);
     rig_recv(r, fd, got, sizeof got);
     assert_int_equal(seen.dispatched, 0);
@@ -525,7 +539,8 @@ static void garbage_ends_the_connection(void **state)
     int fd = rig_connect(r);
     char got[4096];
 
-    rig_send_bytes(r, fd, NGHTTP2_CLIENT_MAGIC "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 24 + 10);
+    rig_send_bytes(r, fd, NGHTTP2_CLIENT_MAGIC "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+                   24 + 10);
     rig_recv(r, fd, got, sizeof got);
     rig_expect_closed(r, fd);
 }
@@ -596,7 +611,8 @@ static void a_stalled_stream_times_out(void **state)
     rig_waits(r, 60000, 60000, 30);
     c = client_new(r);
     request(c, "POST", "/p", "content-length", "10", NULL, 10);
-    c->upload_left = 3; /* then it says that this was all: too few, so keep it from doing so */
+    c->upload_left =
+        3; /* then it says that this was all: too few, so keep it from doing so */
     nghttp2_session_terminate_session(c->session, 0);
     client_rest(c);
     RIG_UNTIL(r, r->thread.conns->count == 0);

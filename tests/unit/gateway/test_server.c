@@ -27,7 +27,8 @@
 
 enum { WAIT_MS = 10000 };
 
-/* --- the fake handlers ------------------------------------------------------------------- */
+/* --- the fake handlers
+ * ------------------------------------------------------------------- */
 
 /* A call that another thread answers, as a backend would. */
 struct work {
@@ -76,7 +77,8 @@ static void *worker_main(void *arg)
         struct mail *m = mailbox_wait(worker_box, 10), *next;
 
         if (!m && mailbox_closed(worker_box)) return NULL;
-        while (m && atomic_load(&keep_held)) nanosleep(&(struct timespec){0, 1000000}, NULL);
+        while (m && atomic_load(&keep_held))
+            nanosleep(&(struct timespec){0, 1000000}, NULL);
         for (; m; m = next) {
             struct work *w = (struct work *)m;
 
@@ -118,7 +120,8 @@ struct http_body_rule gateway_body_rule(const struct http_request *r)
 
 enum err gateway_api_start(struct gateway *g, struct why *why)
 {
-    if (strcmp(g->options.version, "fail") == 0) return why_set(why, ERR_INVALID, "as asked");
+    if (strcmp(g->options.version, "fail") == 0)
+        return why_set(why, ERR_INVALID, "as asked");
     return ERR_OK;
 }
 
@@ -134,7 +137,8 @@ void gateway_api_free(struct gateway *g)
     atomic_fetch_add(&api_frees, 1);
 }
 
-/* --- clients ----------------------------------------------------------------------------- */
+/* --- clients
+ * ----------------------------------------------------------------------------- */
 
 static struct gateway_options options(void)
 {
@@ -153,7 +157,8 @@ static struct gateway *start(const struct gateway_options *o)
 
 static int dial(const struct gateway *g)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)gateway_port(g))};
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons((uint16_t)gateway_port(g))};
     struct timeval wait = {WAIT_MS / 1000, 0};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -190,7 +195,8 @@ static const char *hear(int fd)
             length = strstr(text, "Content-Length: ");
             assert_non_null(length);
         }
-        if (body && len - (size_t)(body - text) == strtoul(length + 16, NULL, 10)) return body;
+        if (body && len - (size_t)(body - text) == strtoul(length + 16, NULL, 10))
+            return body;
     }
 }
 
@@ -200,16 +206,17 @@ static bool hears(int fd, int ms)
     return poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, ms) == 1;
 }
 
-#define UNTIL(cond)                                                                                \
-    do {                                                                                           \
-        uint64_t until_ns = clock_mono_ns(clock_real()) + WAIT_MS * 1000000ull;                    \
-        while (!(cond)) {                                                                          \
-            nanosleep(&(struct timespec){0, 1000000}, NULL);                                       \
-            if (clock_mono_ns(clock_real()) > until_ns) fail_msg("never: %s", #cond);              \
-        }                                                                                          \
+#define UNTIL(cond)                                                                      \
+    do {                                                                                 \
+        uint64_t until_ns = clock_mono_ns(clock_real()) + WAIT_MS * 1000000ull;          \
+        while (!(cond)) {                                                                \
+            nanosleep(&(struct timespec){0, 1000000}, NULL);                             \
+            if (clock_mono_ns(clock_real()) > until_ns) fail_msg("never: %s", #cond);    \
+        }                                                                                \
     } while (0)
 
-/* --- tests ------------------------------------------------------------------------------- */
+/* --- tests
+ * ------------------------------------------------------------------------------- */
 
 static void few_connections_spread_evenly(void **state)
 {
