@@ -15,13 +15,14 @@
 #include "core/base/crc32c.h"
 
 enum {
-    READ_BYTES = 256 << 10,   /* taken from a socket before others get their turn */
-    WRITE_BYTES = 1 << 20,    /* given to one */
+    READ_BYTES = 256 << 10, /* taken from a socket before others get their turn */
+    WRITE_BYTES = 1 << 20,  /* given to one */
     LINGER_MS = 1000,
-    CONTROL_SLACK = 1 << 20   /* of unread control frames beyond max_queued_bytes */
+    CONTROL_SLACK = 1 << 20 /* of unread control frames beyond max_queued_bytes */
 };
 
-/* --- the end ---------------------------------------------------------------------------- */
+/* --- the end
+ * ---------------------------------------------------------------------------- */
 
 void net_peer_unref(struct net_peer *p)
 {
@@ -61,7 +62,8 @@ void conn_free(struct conn *c)
 }
 
 /* Write what is queued, say that this was all, and wait for the peer to hang up: a socket
- * that is closed with unread bytes in it sends a reset, which would overtake the goaway. */
+ * that is closed with unread bytes in it sends a reset, which would overtake the goaway.
+ */
 static void linger(struct conn *c)
 {
     c->state = CONN_LINGER;
@@ -129,10 +131,9 @@ void conn_fail(struct conn *c, enum err code, const char *text)
     if (c->state >= CONN_LINGER) return;
     refused(c);
     if (c->accepted || c->state == CONN_OPEN)
-        net_warn(c->net, "closing connection %s %s%s%s: %s",
-                 c->accepted ? "from" : "to", c->peer->remote,
-                 c->peer->hello.node_id[0] ? ", node " : "", c->peer->hello.node_id,
-                 text);
+        net_warn(c->net, "closing connection %s %s%s%s: %s", c->accepted ? "from" : "to",
+                 c->peer->remote, c->peer->hello.node_id[0] ? ", node " : "",
+                 c->peer->hello.node_id, text);
     why_set(&why, code, "%s", text);
     conn_close(c, code, text);
     c->ops->on_closed(c, &why);
@@ -146,7 +147,8 @@ static void bad_peer(struct conn *c, const struct why *why)
     conn_fail(c, why->code, why->text);
 }
 
-/* --- out -------------------------------------------------------------------------------- */
+/* --- out
+ * -------------------------------------------------------------------------------- */
 
 size_t conn_queued(const struct conn *c)
 {
@@ -213,8 +215,8 @@ static void on_flush(evutil_socket_t nofd, short what, void *arg)
     }
     while (c->direct && evbuffer_get_length(left) == 0 && budget > 0 &&
            evbuffer_get_length(c->out) > 0) {
-        int n = evbuffer_write_atmost(c->out, bufferevent_getfd(c->bev),
-                                      (ev_ssize_t)budget);
+        int n =
+            evbuffer_write_atmost(c->out, bufferevent_getfd(c->bev), (ev_ssize_t)budget);
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) break;
         if (n <= 0) {
@@ -230,8 +232,7 @@ static void on_flush(evutil_socket_t nofd, short what, void *arg)
     if (evbuffer_get_length(c->out) > 0) {
         size_t len = evbuffer_get_length(c->out);
 
-        if (bufferevent_write_buffer(c->bev, c->out) == 0)
-            c->net->stats.bytes_out += len;
+        if (bufferevent_write_buffer(c->bev, c->out) == 0) c->net->stats.bytes_out += len;
     }
     drained(c);
 }
@@ -242,20 +243,18 @@ static void on_written(struct bufferevent *bev, void *arg)
     drained(arg);
 }
 
-/* Sending cannot go on.  The owner hears of it from the loop, not from within a send. */
-static enum err broken(struct conn *c, enum err code, const char *text)
+void conn_break(struct conn *c, enum err code, const char *text)
 {
-    if (c->broken == NULL) {
-        c->broken = text;
-        c->broken_code = code;
-        event_active(&c->flush, EV_TIMEOUT, 1);
-    }
-    return code;
+    if (c->broken || c->state == CONN_CLOSED) return;
+    c->broken = text;
+    c->broken_code = code;
+    event_active(&c->flush, EV_TIMEOUT, 1);
 }
 
 static enum err out_of_memory(struct conn *c)
 {
-    return broken(c, ERR_NOMEM, "out of memory");
+    conn_break(c, ERR_NOMEM, "out of memory");
+    return ERR_NOMEM;
 }
 
 static void put_preface(struct conn *c)
@@ -288,7 +287,7 @@ enum err conn_send(struct conn *c, struct frame *f, const void *body, size_t len
 
     if (c->state >= CONN_LINGER || c->broken) return ERR_CLOSED;
     if (!control_room(c, f)) {
-        (void)broken(c, ERR_BUSY, "the peer does not read");
+        conn_break(c, ERR_BUSY, "the peer does not read");
         return ERR_CLOSED;
     }
     f->length = (uint32_t)len;
@@ -330,11 +329,10 @@ enum err conn_send_packed(struct conn *c, struct frame *f, const void *head,
 static uint32_t chain_crc(uint32_t crc, struct evbuffer *chain, size_t len)
 {
     struct evbuffer_iovec v[32];
-    struct evbuffer_ptr at;
+    struct evbuffer_ptr at, *from = NULL;
 
-    evbuffer_ptr_set(chain, &at, 0, EVBUFFER_PTR_SET);
     while (len > 0) {
-        int n = evbuffer_peek(chain, (ev_ssize_t)len, &at, v, 32);
+        int n = evbuffer_peek(chain, (ev_ssize_t)len, from, v, 32);
         size_t done = 0;
 
         if (n > 32) n = 32;
@@ -346,7 +344,9 @@ static uint32_t chain_crc(uint32_t crc, struct evbuffer *chain, size_t len)
             len -= part;
             done += part;
         }
-        if (len > 0) evbuffer_ptr_set(chain, &at, done, EVBUFFER_PTR_ADD);
+        if (len == 0) break;
+        evbuffer_ptr_set(chain, &at, done, from ? EVBUFFER_PTR_ADD : EVBUFFER_PTR_SET);
+        from = &at;
     }
     return crc;
 }
@@ -388,11 +388,13 @@ static void send_hello(struct conn *c)
     (void)conn_send(c, &f, body, frame_put_hello(body, &h));
 }
 
-/* --- in --------------------------------------------------------------------------------- */
+/* --- in
+ * --------------------------------------------------------------------------------- */
 
 static void opened(struct conn *c)
 {
     c->state = CONN_OPEN;
+    c->was_open = true;
     if (!net_arm(&c->timer, c->net->limits.idle_ping_ms)) (void)out_of_memory(c);
     c->ops->on_open(c);
 }
@@ -400,8 +402,10 @@ static void opened(struct conn *c)
 static enum err check_hello(struct conn *c, struct why *why)
 {
     const struct net_hello *mine = &c->net->hello, *h = &c->peer->hello;
-    uint16_t low = h->version_min > mine->version_min ? h->version_min : mine->version_min;
-    uint16_t high = h->version_max < mine->version_max ? h->version_max : mine->version_max;
+    uint16_t low =
+        h->version_min > mine->version_min ? h->version_min : mine->version_min;
+    uint16_t high =
+        h->version_max < mine->version_max ? h->version_max : mine->version_max;
 
     if (high < low)
         return why_set(why, ERR_UNSUPPORTED,
@@ -604,7 +608,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
     lost(c, &why);
 }
 
-/* --- time ------------------------------------------------------------------------------- */
+/* --- time
+ * ------------------------------------------------------------------------------- */
 
 static void ping(struct conn *c)
 {
@@ -616,6 +621,7 @@ static void ping(struct conn *c)
     c->ping_flushed = conn_flushed(c);
     if (conn_send(c, &f, body, sizeof body)) return;
     c->ping_at = c->queued;
+    if (conn_queued(c) == FRAME_HEADER_BYTES + sizeof body) c->ping_flushed = c->ping_at;
     net_arm(&c->timer, c->net->limits.pong_ms);
 }
 
@@ -672,13 +678,15 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-/* --- the beginning ---------------------------------------------------------------------- */
+/* --- the beginning
+ * ---------------------------------------------------------------------- */
 
 /* The bufferevent of a plain connection.  One over TLS would be made here, with direct
  * left false. */
 static struct bufferevent *transport(struct conn *c, int fd)
 {
-    struct bufferevent *bev = bufferevent_socket_new(c->net->base, fd, BEV_OPT_CLOSE_ON_FREE);
+    struct bufferevent *bev =
+        bufferevent_socket_new(c->net->base, fd, BEV_OPT_CLOSE_ON_FREE);
 
     c->direct = true;
     if (bev == NULL) return NULL;
@@ -739,8 +747,9 @@ static enum err conn_new(struct conn **out, struct net *n, int fd, uint64_t open
     return ERR_OK;
 }
 
-enum err conn_accept(struct conn **out, struct net *n, int fd, const struct sockaddr *from,
-                     const struct conn_ops *ops, void *owner, struct why *why)
+enum err conn_accept(struct conn **out, struct net *n, int fd,
+                     const struct sockaddr *from, const struct conn_ops *ops, void *owner,
+                     struct why *why)
 {
     struct conn *c;
     enum err e = conn_new(&c, n, fd, n->limits.hello_ms, ops, owner, why);

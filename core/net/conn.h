@@ -6,7 +6,8 @@
  *      CONNECTING -> HELLO -> OPEN
  *           \          \        \   conn_fail(), conn_close() with words
  *            \          \--------+----> LINGER: the goaway is written, what comes is
- *             \          \        \         |   thrown away, so that no reset overtakes it
+ *             \          \        \         |   thrown away, so that no reset overtakes
+ * it
  *              +----------+--------+--------+-> CLOSED: freed when the stack has unwound
  *
  * Output is gathered while the loop handles what has happened, and written once at the
@@ -53,22 +54,23 @@ struct conn {
     void *owner;
     enum conn_state state;
     bool accepted;
-    bool heard_preface, told_hello;
+    bool heard_preface, told_hello, was_open;
     bool direct;  /* plain TCP: we may write past the bufferevent */
     bool blocked; /* somebody found it not writable */
     bool flush_asked;
     const char *broken; /* why sending cannot go on; static */
     enum err broken_code;
-    bool draining;      /* a goaway was sent or came: no new calls */
+    bool draining; /* a goaway was sent or came: no new calls */
     enum net_class class;
     struct net_peer *peer; /* one reference; hello empty until it came */
 
     struct bufferevent *bev; /* owned */
     struct evbuffer *out;    /* owned; goes to the kernel at the end of the round */
     struct event flush, timer;
-    uint64_t queued;         /* bytes ever put into out */
-    uint64_t heard_ms;       /* when the last bytes came */
-    uint64_t ping_at, ping_flushed; /* queued behind the ping; progress when it was asked */
+    uint64_t queued;   /* bytes ever put into out */
+    uint64_t heard_ms; /* when the last bytes came */
+    uint64_t ping_at,
+        ping_flushed; /* queued behind the ping; progress when it was asked */
     bool pinged;
 
     struct map by_id; /* struct stream by its id */
@@ -84,14 +86,18 @@ MUST_USE enum err conn_accept(struct conn **out, struct net *n, int fd,
                               const struct sockaddr *from, const struct conn_ops *ops,
                               void *owner, struct why *why);
 /* Dial; open_ms is for everything up to CONN_OPEN. */
-MUST_USE enum err conn_dial(struct conn **out, struct net *n, const struct net_address *to,
-                            enum net_class class, uint64_t open_ms,
-                            const struct conn_ops *ops, void *owner, struct why *why);
+MUST_USE enum err conn_dial(struct conn **out, struct net *n,
+                            const struct net_address *to, enum net_class class,
+                            uint64_t open_ms, const struct conn_ops *ops, void *owner,
+                            struct why *why);
 
 /* The owner gives it up.  With text the peer is told why. */
 void conn_close(struct conn *c, enum err code, const char *text);
 /* The peer did wrong: tell it, log it, on_closed(). */
 void conn_fail(struct conn *c, enum err code, const char *text);
+/* It cannot go on here, for want of memory, say: it breaks from the loop, not from within
+ * this. text is static. */
+void conn_break(struct conn *c, enum err code, const char *text);
 /* Tell the peer that no new calls are taken. */
 void conn_goaway(struct conn *c, enum err code, const char *text);
 /* At once, silently. */

@@ -17,7 +17,8 @@
  *              4  u8   class
  *              5  u8   0
  *              6  u64  cluster id
- *             14  node id, address, software: each u16 length and bytes
+ *             14  u32  window of each stream, for what comes to the sender of this
+ *             18  node id, address, software: each u16 length and bytes
  *
  *   call       0  u16  length of the metadata after these two bytes
  *              2  u8   1 = forwarded, 2 = user given, 4 = password given
@@ -54,7 +55,7 @@ static const struct kind {
     bool on_stream;    /* else on the connection: stream 0 */
     uint32_t min, max; /* of the body */
 } kinds[] = {
-    [FRAME_HELLO] = {"hello", 0, false, 20, FRAME_BODY_MAX},
+    [FRAME_HELLO] = {"hello", 0, false, 24, FRAME_BODY_MAX},
     [FRAME_CALL] = {"call", FRAME_MORE | FRAME_LAST | FRAME_MESSAGE_HERE, true, 31,
                     FRAME_BODY_MAX},
     [FRAME_MESSAGE] = {"message", FRAME_MORE | FRAME_LAST, true, 0, FRAME_BODY_MAX},
@@ -170,13 +171,14 @@ static uint8_t *put_text(uint8_t *p, const char *s, size_t max)
 
 size_t frame_put_hello(uint8_t *out, const struct net_hello *h)
 {
-    uint8_t *p = out + 14;
+    uint8_t *p = out + 18;
 
     put_le16(out, h->version_min);
     put_le16(out + 2, h->version_max);
     out[4] = (uint8_t)h->class;
     out[5] = 0;
     put_le64(out + 6, h->cluster_id);
+    put_le32(out + 14, h->window);
     p = put_text(p, h->node_id, FRAME_ID_MAX);
     p = put_text(p, h->address, FRAME_ADDR_MAX);
     p = put_text(p, h->software, FRAME_SOFTWARE_MAX);
@@ -213,6 +215,7 @@ enum err frame_get_hello(struct net_hello *out, const void *body, size_t len,
     class = read_u8(&r);
     (void)read_u8(&r);
     out->cluster_id = read_le64(&r);
+    out->window = read_le32(&r);
     if (!get_text(&r, out->node_id, FRAME_ID_MAX) ||
         !get_text(&r, out->address, FRAME_ADDR_MAX) ||
         !get_text(&r, out->software, FRAME_SOFTWARE_MAX))

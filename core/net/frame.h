@@ -33,7 +33,7 @@ enum {
     FRAME_USER_MAX = 255,
     FRAME_PASSWORD_MAX = 1023,
     /* Room that suffices for these bodies. */
-    FRAME_HELLO_ROOM = 14 + 3 * 2 + FRAME_ID_MAX + FRAME_ADDR_MAX + FRAME_SOFTWARE_MAX,
+    FRAME_HELLO_ROOM = 18 + 3 * 2 + FRAME_ID_MAX + FRAME_ADDR_MAX + FRAME_SOFTWARE_MAX,
     FRAME_META_ROOM = 2 + 25 + 2 * 2 + FRAME_USER_MAX + FRAME_PASSWORD_MAX
 };
 
@@ -102,8 +102,10 @@ struct net_hello {
     uint16_t version_min, version_max; /* of the protocol */
     enum net_class class;              /* the dialer's wish, repeated by the other side */
     uint64_t cluster_id;               /* 0 = none yet, or not a node */
-    char node_id[FRAME_ID_MAX + 1];    /* "" = not a node */
-    char address[FRAME_ADDR_MAX + 1];  /* advertised */
+    uint32_t
+        window; /* bytes of messages that a stream may at first send to who says this */
+    char node_id[FRAME_ID_MAX + 1];   /* "" = not a node */
+    char address[FRAME_ADDR_MAX + 1]; /* advertised */
     char software[FRAME_SOFTWARE_MAX + 1];
 };
 

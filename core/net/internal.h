@@ -46,7 +46,8 @@ static inline uint64_t net_now_ms(void)
     return clock_mono_ns(clock_real()) / 1000000;
 }
 
-/* Have run(l) called from the loop, in the order of asking; at the latest in net_free(). */
+/* Have run(l) called from the loop, in the order of asking; at the latest in net_free().
+ */
 void net_later(struct net *n, struct later *l, void (*run)(struct later *l));
 
 /* A warning about a peer; beyond NET_LINES_PER_SECOND they are counted only. */

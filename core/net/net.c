@@ -23,6 +23,7 @@ static void defaults(struct net_limits *l)
     if (l->idle_ping_ms == 0) l->idle_ping_ms = 10000;
     if (l->pong_ms == 0) l->pong_ms = 5000;
     if (l->backoff_max_ms == 0) l->backoff_max_ms = 1000;
+    if (l->window_bytes > INT32_MAX) l->window_bytes = INT32_MAX;
 }
 
 static void run_laters(struct net *n)
@@ -60,6 +61,7 @@ enum err net_new(struct net **out, const struct net_options *o, struct why *why)
     n->later_event = event_new(n->base, -1, 0, on_later, n);
     n->hello.version_min = FRAME_VERSION_MIN;
     n->hello.version_max = FRAME_VERSION_MAX;
+    n->hello.window = (uint32_t)n->limits.window_bytes;
     e = n->later_event ? net_set_identity(n, &o->identity, why)
                        : why_set(why, ERR_NOMEM, "out of memory");
     if (e) {
@@ -74,8 +76,7 @@ void net_free(struct net *n)
 {
     if (n == NULL) return;
     run_laters(n);
-    while (!list_empty(&n->conns))
-        conn_free(LIST_ITEM(n->conns.next, struct conn, all));
+    while (!list_empty(&n->conns)) conn_free(LIST_ITEM(n->conns.next, struct conn, all));
     run_laters(n);
     CHECK(n->users == 0);
     resolver_free(n->resolver);
@@ -175,7 +176,8 @@ static void unref_blob(const void *data, size_t len, void *b)
 bool net_add_blob(struct evbuffer *out, struct blob *b, size_t offset)
 {
     if (offset >= b->len) return true;
-    if (evbuffer_add_reference(out, b->data + offset, b->len - offset, unref_blob, b) != 0)
+    if (evbuffer_add_reference(out, b->data + offset, b->len - offset, unref_blob, b) !=
+        0)
         return false;
     blob_ref(b);
     return true;

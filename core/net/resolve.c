@@ -15,7 +15,8 @@
 
 #include "core/base/mailbox.h"
 
-/* --- addresses -------------------------------------------------------------------------- */
+/* --- addresses
+ * -------------------------------------------------------------------------- */
 
 enum err resolve_split(const char *address, char host[RESOLVE_HOST_MAX + 1],
                        uint16_t *port, struct why *why)
@@ -95,7 +96,8 @@ void resolve_print(const struct sockaddr *sa, char *out, size_t cap)
     }
 }
 
-/* --- lookups ---------------------------------------------------------------------------- */
+/* --- lookups
+ * ---------------------------------------------------------------------------- */
 
 /* Held by the endpoint and by every lookup's thread: the last one frees it. */
 struct resolver {
@@ -140,7 +142,8 @@ static void *lookup_main(void *arg)
 
     if (resolve_now(&l->found, l->host, l->port, false, false, &l->why)) l->found.n = 0;
     l->mail.deliver = deliver;
-    if (mailbox_post_always(r->box, &l->mail) != ERR_OK) free(l); /* the endpoint closed */
+    if (mailbox_post_always(r->box, &l->mail) != ERR_OK)
+        free(l); /* the endpoint closed */
     resolver_unref(r);
     return NULL;
 }

@@ -30,7 +30,8 @@ enum err stream_attach(struct stream *s, struct conn *c, uint32_t id)
     e = map_put(&c->by_id, &s->id, sizeof s->id, s, NULL);
     if (e) return e;
     s->conn = c;
-    s->may_send = s->may_come = (int64_t)c->net->limits.window_bytes;
+    s->may_send = c->peer->hello.window;
+    s->may_come = (int64_t)c->net->limits.window_bytes;
     list_push_back(&c->streams, &s->link);
     c->n_streams++;
     c->net->stats.streams++;
@@ -55,7 +56,8 @@ void stream_detach(struct stream *s)
         s->conn->net->stats.streams--;
         s->conn = NULL;
     }
-    while (!list_empty(&s->held)) drop_held(s, LIST_ITEM(s->held.next, struct held, link));
+    while (!list_empty(&s->held))
+        drop_held(s, LIST_ITEM(s->held.next, struct held, link));
     if (s->partial) evbuffer_free(s->partial);
     s->partial = NULL;
 }
@@ -65,7 +67,8 @@ struct stream *stream_find(const struct conn *c, uint32_t id)
     return map_get(&c->by_id, &id, sizeof id);
 }
 
-/* --- out -------------------------------------------------------------------------------- */
+/* --- out
+ * -------------------------------------------------------------------------------- */
 
 static bool windowed(const struct stream *s)
 {
@@ -120,8 +123,9 @@ static enum err send_cut(struct stream *s, struct frame f, const void *head,
     }
 }
 
-static enum err pack_and_cut(struct stream *s, const struct frame *first, const void *head,
-                             size_t head_len, const ProtobufCMessage *message, size_t len)
+static enum err pack_and_cut(struct stream *s, const struct frame *first,
+                             const void *head, size_t head_len,
+                             const ProtobufCMessage *message, size_t len)
 {
     struct evbuffer *chain = evbuffer_new();
     struct evbuffer_iovec v;
@@ -167,12 +171,9 @@ enum err stream_send(struct stream *s, const struct frame *first, const void *he
 
 enum err stream_receive_window(struct stream *s, uint32_t bytes, struct why *why)
 {
-    int64_t window = (int64_t)s->conn->net->limits.window_bytes;
-
     if (bytes > INT32_MAX || s->may_send + bytes > INT32_MAX)
         return why_set(why, ERR_CORRUPT, "window of stream %u grew beyond all bounds",
                        s->id);
-    (void)window;
     s->may_send += bytes;
     if (s->may_send > 0 && list_linked(&s->waiting) && conn_writable(s->conn)) {
         list_remove(&s->waiting);
@@ -181,7 +182,8 @@ enum err stream_receive_window(struct stream *s, uint32_t bytes, struct why *why
     return ERR_OK;
 }
 
-/* --- in --------------------------------------------------------------------------------- */
+/* --- in
+ * --------------------------------------------------------------------------------- */
 
 /* Give back what the user has taken, not in crumbs. */
 static void give_back(struct stream *s)
@@ -200,7 +202,7 @@ static void give_back(struct stream *s)
 static void deliver(struct stream *s, const uint8_t *data, size_t len)
 {
     s->conn->net->stats.messages_in++;
-    s->owed += (uint32_t)len;
+    if (windowed(s)) s->owed += (uint32_t)len;
     s->delivering = true;
     s->ops->on_message(s, data, len);
     s->delivering = false;
@@ -216,6 +218,10 @@ static void pump(struct stream *s)
         size_t len = evbuffer_get_length(h->bytes);
         const uint8_t *data = len ? evbuffer_pullup(h->bytes, -1) : (const uint8_t *)"";
 
+        if (data == NULL) {
+            conn_break(s->conn, ERR_NOMEM, "out of memory");
+            return;
+        }
         /* Out of the list before the user sees it: he may give the stream up. */
         list_remove(&h->link);
         s->held_bytes -= len;
@@ -273,7 +279,8 @@ enum err stream_receive(struct stream *s, const struct frame *f, struct evbuffer
 
     if (!more && s->partial == NULL && !s->paused && !s->delivering &&
         list_empty(&s->held)) {
-        const uint8_t *data = len ? evbuffer_pullup(in, (ev_ssize_t)len) : (const uint8_t *)"";
+        const uint8_t *data =
+            len ? evbuffer_pullup(in, (ev_ssize_t)len) : (const uint8_t *)"";
 
         if (data == NULL) return why_set(why, ERR_NOMEM, "out of memory");
         deliver(s, data, len);
@@ -281,8 +288,7 @@ enum err stream_receive(struct stream *s, const struct frame *f, struct evbuffer
         return ERR_OK;
     }
     if (s->partial == NULL) s->partial = evbuffer_new();
-    if (s->partial == NULL ||
-        evbuffer_remove_buffer(in, s->partial, len) != (int)len ||
+    if (s->partial == NULL || evbuffer_remove_buffer(in, s->partial, len) != (int)len ||
         (!more && hold(s)))
         return why_set(why, ERR_NOMEM, "out of memory");
     pump(s);

@@ -27,11 +27,11 @@ struct stream {
     struct conn *conn; /* NULL: not, or no more, on a connection */
     const struct stream_ops *ops;
     uint32_t id;
-    struct list link;    /* in conn->streams */
-    struct list waiting; /* in conn->waiting, or nowhere */
-    int64_t may_send;    /* bytes; a message may begin while above 0 */
-    int64_t may_come;    /* the same for the other side */
-    uint32_t owed;       /* of may_come: taken by the user, not yet told */
+    struct list link;         /* in conn->streams */
+    struct list waiting;      /* in conn->waiting, or nowhere */
+    int64_t may_send;         /* bytes; a message may begin while above 0 */
+    int64_t may_come;         /* the same for the other side */
+    uint32_t owed;            /* of may_come: taken by the user, not yet told */
     struct evbuffer *partial; /* owned; the message being put together, or NULL */
     struct list held;         /* whole messages that wait for stream_resume() */
     size_t held_bytes;
@@ -67,8 +67,9 @@ MUST_USE enum err stream_send(struct stream *s, const struct frame *first,
                               const void *head, size_t head_len,
                               const struct stream_body *body);
 
-/* A CALL's or MESSAGE's part of a message, len bytes at the front of in, was received.  An error is
- * the peer's fault and the connection's end, but ERR_TOO_BIG, which is this call's. */
+/* A CALL's or MESSAGE's part of a message, len bytes at the front of in, was received. An
+ * error is the peer's fault and the connection's end, but ERR_TOO_BIG, which is this
+ * call's. */
 MUST_USE enum err stream_receive(struct stream *s, const struct frame *f,
                                  struct evbuffer *in, size_t len, struct why *why);
 /* The peer said that it has sent its last message. */

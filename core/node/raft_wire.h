@@ -18,7 +18,7 @@ struct evbuffer;
 enum { RAFT_WIRE_ENTRIES_MAX = 1 << 16 };
 
 /* Append m, packed, to out.  Large payloads are referenced until they are written, small
- * ones copied.  False when out of memory, out then holds what it held. */
+ * ones copied.  False when out of memory: what is in out is of no use then. */
 MUST_USE bool raft_wire_encode(struct evbuffer *out, const struct raft_message *m);
 
 /* Translate what net decoded.  Payloads are copied into blobs; entries and message are in
