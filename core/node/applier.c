@@ -194,7 +194,8 @@ static enum err apply_entry(struct applier *a, const struct raft_entry *entry,
     }
     case COMMAND_SCRIPT: {
         const ProtobufCBinaryData *text = &cmd.u.script->sql;
-        const char *sql = arena_strndup(&a->arena, (const char *)text->data, text->len); /* ends it */
+        const char *sql =
+            arena_strndup(&a->arena, (const char *)text->data, text->len); /* ends it */
 
         if (sql == NULL) return why_set(why, ERR_NOMEM, "out of memory");
         return db_apply_script(a->db, &ctx, sql, text->len, sink, why);

@@ -164,9 +164,17 @@ struct call_ready {   /* GET /readyz */
         stage; /* result: the first check that failed; the cause is in why.text */
 };
 
+struct call_change { /* of membership, on the leader */
+    struct call call;
+    bool put; /* add or replace, else remove */
+    const char *id, *addr;
+    bool voter;
+};
+
 struct call_remove { /* DELETE /remove */
     struct call call;
     const char *id;
+    struct call_change change; /* callee's */
 };
 
 struct call_step_down { /* POST /leader */

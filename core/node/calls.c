@@ -480,19 +480,16 @@ static void changed_resume(struct call *c, void *owner)
     c->done(c);
 }
 
-static void deliver_remove(struct mail *m, void *arg)
+static void deliver_change(struct mail *m, void *arg)
 {
     struct node *n = arg;
     struct call *c = LIST_ITEM(m, struct call, mail);
-    struct call_remove *r = LIST_ITEM(c, struct call_remove, call);
+    struct call_change *x = LIST_ITEM(c, struct call_change, call);
     uint64_t index = 0;
-    enum err e;
+    enum err e = member_change_config(n->member, x->put, x->id, x->put ? x->addr : "",
+                                      x->voter, &index, node_now_ms(n));
 
-    logger_info(n->o.logger, "store", "received request to remove node %s", r->id);
-    e = member_change_config(n->member, false, r->id, "", false, &index, node_now_ms(n));
-    if (e == ERR_NOT_FOUND) {
-        c->done(c); /* as asked: it is no member */
-    } else if (e == ERR_NOT_LEADER) {
+    if (e == ERR_NOT_LEADER) {
         not_leader(n, c);
     } else if (e) {
         call_fail(c, e,
@@ -504,7 +501,7 @@ static void deliver_remove(struct mail *m, void *arg)
     }
 }
 
-void node_remove(struct node *n, struct call_remove *c)
+void node_change(struct node *n, struct call_change *c)
 {
     if (refuse_closed(n, &c->call)) return;
     if (!atomic_load(&n->is_leader)) {
@@ -512,8 +509,31 @@ void node_remove(struct node *n, struct call_remove *c)
         return;
     }
     begin(n, &c->call);
-    if (!node_post(n, &c->call.mail, deliver_remove))
+    if (!node_post(n, &c->call.mail, deliver_change))
         call_fail(&c->call, ERR_NOT_OPEN, "store not open");
+}
+
+static void remove_done(struct call *x)
+{
+    struct call_remove *c = LIST_ITEM(x, struct call_remove, change.call);
+    struct node *n = x->owner;
+
+    if (x->why.code == ERR_NOT_FOUND)
+        x->why.code = ERR_OK; /* as asked: it is no member */
+    else if (x->why.code == ERR_OK)
+        logger_info(n->o.logger, "store", "node %s removed successfully", c->id);
+    c->call.why = x->why;
+    c->call.done(&c->call);
+}
+
+void node_remove(struct node *n, struct call_remove *c)
+{
+    begin(n, &c->call);
+    logger_info(n->o.logger, "store", "received request to remove node %s", c->id);
+    c->change.id = c->id;
+    c->change.call.done = remove_done;
+    c->change.call.owner = n;
+    node_change(n, &c->change);
 }
 
 static void deliver_step_down(struct mail *m, void *arg)

@@ -72,7 +72,7 @@ struct node {
 
     /* Published by the node thread, read by any. */
     atomic_bool open, is_leader, has_leader, caught_up;
-    _Atomic uint64_t term, strong_read_term, commit, last_contact_ms;
+    _Atomic uint64_t term, strong_read_term, commit, last_contact_ms, last_index;
     atomic_bool failed;
 
     pthread_mutex_t
@@ -94,10 +94,6 @@ static inline uint64_t node_now_ms(const struct node *n)
 
 /* Fail a call at once, from whatever thread. */
 void call_fail(struct call *c, enum err code, const char *text);
-
-/* Have deliver(m, node) run on the node thread; false when the node is closing. */
-bool node_post(struct node *n, struct mail *m,
-               void (*deliver)(struct mail *m, void *node));
 
 /* Post a proposal that the node makes itself (chunks of a load). */
 void node_propose(struct node *n, struct call_execute *c, uint8_t type);

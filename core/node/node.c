@@ -118,6 +118,8 @@ static void publish(struct node *n)
     atomic_store(&n->has_leader, raft_leader(n->raft)[0] != '\0');
     atomic_store(&n->term, raft_term(n->raft));
     atomic_store(&n->commit, raft_commit(n->raft));
+    atomic_store(&n->last_index, raft_last_index(n->raft));
+    atomic_store(&n->last_contact_ms, raft_last_contact_ms(n->raft));
     atomic_store(&n->strong_read_term, member_strong_read_term(n->member));
 }
 
@@ -773,42 +775,58 @@ static void deliver_errand(struct mail *m, void *arg)
     pthread_mutex_unlock(&e->lock);
 }
 
-static enum err run_errand(struct node *n, void (*run)(struct node *, struct errand *))
+static enum err run_errand(struct node *n, struct errand *e)
 {
-    struct errand e = {.run = run};
-
-    pthread_mutex_init(&e.lock, NULL);
-    pthread_cond_init(&e.done_cond, NULL);
-    if (node_post(n, &e.mail, deliver_errand)) {
-        pthread_mutex_lock(&e.lock);
-        while (!e.done) pthread_cond_wait(&e.done_cond, &e.lock);
-        pthread_mutex_unlock(&e.lock);
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_cond_init(&e->done_cond, NULL);
+    if (node_post(n, &e->mail, deliver_errand)) {
+        pthread_mutex_lock(&e->lock);
+        while (!e->done) pthread_cond_wait(&e->done_cond, &e->lock);
+        pthread_mutex_unlock(&e->lock);
     } else {
-        e.result = ERR_CLOSED;
+        e->result = ERR_CLOSED;
     }
-    pthread_cond_destroy(&e.done_cond);
-    pthread_mutex_destroy(&e.lock);
-    return e.result;
+    pthread_cond_destroy(&e->done_cond);
+    pthread_mutex_destroy(&e->lock);
+    return e->result;
 }
+
+struct bootstrap {
+    struct errand errand;
+    const struct raft_config *config;
+    uint64_t cluster_id;
+};
 
 static void errand_bootstrap(struct node *n, struct errand *e)
 {
-    struct raft_config c;
+    struct bootstrap *b = LIST_ITEM(e, struct bootstrap, errand);
 
-    raft_config_init(&c);
-    e->result = raft_config_put(&c, n->o.id, n->o.raft_addr, true);
-    if (!e->result && n->cluster_id == 0)
-        e->result = node_set_cluster_id(n, rand_entropy() | 1, NULL);
-    if (!e->result) e->result = member_bootstrap_config(n->member, &c, node_now_ms(n));
-    raft_config_fini(&c);
+    if (n->cluster_id == 0) e->result = node_set_cluster_id(n, b->cluster_id, NULL);
+    if (!e->result)
+        e->result = member_bootstrap_config(n->member, b->config, node_now_ms(n));
+}
+
+enum err node_bootstrap_as(struct node *n, const struct raft_config *c,
+                           uint64_t cluster_id, struct why *why)
+{
+    struct bootstrap b = {
+        .errand.run = errand_bootstrap, .config = c, .cluster_id = cluster_id};
+    enum err e = run_errand(n, &b.errand);
+
+    if (e) return why_set(why, e, "bootstrap: %s", err_name(e));
+    return ERR_OK;
 }
 
 enum err node_bootstrap(struct node *n, struct why *why)
 {
-    enum err e = run_errand(n, errand_bootstrap);
+    struct raft_config c;
+    enum err e;
 
-    if (e) return why_set(why, e, "bootstrap: %s", err_name(e));
-    return ERR_OK;
+    raft_config_init(&c);
+    e = raft_config_put(&c, n->o.id, n->o.raft_addr, true);
+    if (!e) e = node_bootstrap_as(n, &c, rand_entropy() | 1, why);
+    raft_config_fini(&c);
+    return e;
 }
 
 bool node_wait_ready(struct node *n, unsigned timeout_ms)
@@ -849,11 +867,13 @@ static void errand_stop(struct node *n, struct errand *e)
  * then. */
 void node_stop(struct node *n)
 {
+    struct errand stop = {.run = errand_stop};
+
     if (!n->started) return;
     n->started = false;
     atomic_store(&n->open, false);
     if (n->thread_started) {
-        (void)run_errand(n, errand_stop);
+        (void)run_errand(n, &stop);
         pthread_join(n->thread, NULL);
     }
     if (n->wal_started) {
@@ -899,6 +919,77 @@ void node_free(struct node *n)
     pthread_cond_destroy(&n->lock_changed);
     pthread_mutex_destroy(&n->lock);
     free(n);
+}
+
+/* --- for core/cluster ------------------------------------------------------------- */
+
+struct event_base *node_base(struct node *n)
+{
+    return n->base;
+}
+
+struct net *node_net(struct node *n)
+{
+    return n->net;
+}
+
+struct net_server *node_server(struct node *n)
+{
+    return n->server;
+}
+
+bool node_leader(struct node *n, char *id, size_t id_size, char *addr, size_t addr_size)
+{
+    pthread_mutex_lock(&n->lock);
+    snprintf(id, id_size, "%s", n->leader_id);
+    snprintf(addr, addr_size, "%s", n->leader_addr);
+    pthread_mutex_unlock(&n->lock);
+    return id[0] != '\0';
+}
+
+enum err node_members(struct node *n, struct raft_config *out)
+{
+    enum err e = ERR_OK;
+
+    raft_config_init(out);
+    pthread_mutex_lock(&n->lock);
+    for (size_t i = 0; i < n->view.n && !e; i++)
+        e = raft_config_put(out, n->view.members[i].id, n->view.members[i].addr,
+                            n->view.members[i].voter);
+    pthread_mutex_unlock(&n->lock);
+    if (e) raft_config_fini(out);
+    return e;
+}
+
+void node_progress(struct node *n, struct node_progress *out)
+{
+    memset(out, 0, sizeof *out);
+    out->term = atomic_load(&n->term);
+    out->commit_index = atomic_load(&n->commit);
+    out->applied_index = applier_index(n->applier);
+    out->last_index = atomic_load(&n->last_index);
+    out->cluster_id = atomic_load(&n->cluster_id);
+    out->effect_hash = atomic_load(&n->applied.hash);
+    out->leader = atomic_load(&n->is_leader);
+    out->caught_up = atomic_load(&n->caught_up);
+    pthread_mutex_lock(&n->lock);
+    for (size_t i = 0; i < n->view.n; i++)
+        if (strcmp(n->view.members[i].id, n->o.id) == 0)
+            out->voter = n->view.members[i].voter;
+    pthread_mutex_unlock(&n->lock);
+}
+
+void node_each_peer(struct node *n,
+                    void (*each)(void *arg, const char *id, const char *addr, bool voter,
+                                 uint64_t silent_ms),
+                    void *arg)
+{
+    struct raft_peer_view v;
+    uint64_t now = node_now_ms(n);
+
+    for (size_t i = 0; raft_peer(n->raft, i, &v); i++)
+        each(arg, v.id, v.addr, v.voter,
+             v.last_contact_ms ? now - v.last_contact_ms : UINT64_MAX);
 }
 
 bool node_has_leader(const struct node *n)

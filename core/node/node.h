@@ -70,6 +70,60 @@ MUST_USE enum err node_open(struct node **out, const struct node_options *o,
  * cluster? */
 bool node_has_peers(const struct node *n);
 
+/* --- for core/cluster -----------------------------------------------------------------
+ */
+
+struct event_base;
+struct net;
+struct net_server;
+struct raft_config;
+
+/* The node thread's event loop and endpoint; NULL without raft_bind.  Services are added
+ * to the server before node_start(); everything on them happens on the node thread, see
+ * core/net. */
+struct event_base *node_base(struct node *n);
+struct net *node_net(struct node *n);
+struct net_server *node_server(struct node *n);
+
+/* Any thread: have deliver(m, n) run on the node thread.  False when the node is closing:
+ * the mail stays the caller's. */
+bool node_post(struct node *n, struct mail *m,
+               void (*deliver)(struct mail *m, void *node));
+
+/* Any thread: the leader's id and Raft address, "" if unknown.  True if it is known. */
+bool node_leader(struct node *n, char *id, size_t id_size, char *addr, size_t addr_size);
+
+/* Any thread: a copy of the configuration in force here (n 0: none).  The caller ends it
+ * with raft_config_fini(). */
+MUST_USE enum err node_members(struct node *n, struct raft_config *out);
+
+/* Any thread: progress as this node knows it. */
+struct node_progress {
+    uint64_t term, commit_index, applied_index, last_index, cluster_id, effect_hash;
+    bool leader, voter, caught_up;
+};
+void node_progress(struct node *n, struct node_progress *out);
+
+/* A change of membership on the leader; ended when it is committed and applied here.
+ * Errors as raft.h has them for RAFT_CHANGE, ERR_TIMEOUT.  Any thread. */
+void node_change(struct node *n, struct call_change *c);
+
+/* Found a cluster of these members, this node among them (bootstrap-expect).  cluster_id
+ * must be the same on every one that does so.  Blocks until it is in the log; not on the
+ * node thread.  ERR_EXISTS. */
+MUST_USE enum err node_bootstrap_as(struct node *n, const struct raft_config *c,
+                                    uint64_t cluster_id, struct why *why);
+
+/* On the leader: how long ago each other member was heard, milliseconds; UINT64_MAX =
+ * never in this term.  Node thread. */
+void node_each_peer(struct node *n,
+                    void (*each)(void *arg, const char *id, const char *addr, bool voter,
+                                 uint64_t silent_ms),
+                    void *arg);
+
+/* --- starting
+ * ----------------------------------------------------------------------------- */
+
 /* Start the threads.  A node that is its cluster's only voter elects itself at once. */
 MUST_USE enum err node_start(struct node *n, struct why *why);
 
