@@ -82,6 +82,7 @@ static int authorize_pragma(struct db_conn *c, const char *name, const char *val
         seen->pragma_refused = true;
         return SQLITE_DENY;
     }
+    if (!value) seen->pragma_question = true;
     if (!value || p->rule == PRAGMA_READ_ONLY) return SQLITE_OK;
     seen->pragma_setting = true;
     if (p->rule == PRAGMA_PER_REQUEST) seen->defer_fk = true;

@@ -507,6 +507,7 @@ static void run_string(struct run *r, const struct db_stmt *in)
             return;
         }
         if (at == in->sql) rows = r->req->rows && (p->flags & PREP_READ);
+        if (rows) b.checked = true; /* a read: its parameters are missed, as on the read path */
         last = db_text_blank(tail, end);
         unsigned flags = p->flags;
         ok = run_piece(r, p, &b, &used, rows, last);

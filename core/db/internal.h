@@ -72,6 +72,7 @@ struct db_seen {
     bool pragma;         /* any PRAGMA */
     bool pragma_refused; /* the error is "disallowed pragma" */
     bool pragma_setting; /* changes this connection */
+    bool pragma_question; /* asks for a setting: reads, whatever SQLite makes of it */
     bool defer_fk;
     const struct db_pragma *session_pragma; /* replicated setting, with its value */
     char pragma_value[64];

@@ -116,7 +116,7 @@ static unsigned classify(const struct db_conn *c, sqlite3_stmt *s, enum db_word 
 
     if (!s) return PREP_READ;
     if (sqlite3_stmt_isexplain(s)) return PREP_READ | (seen->pragma ? PREP_PRAGMA : 0u);
-    if (sqlite3_stmt_readonly(s)) f |= PREP_READ;
+    if (sqlite3_stmt_readonly(s) || seen->pragma_question) f |= PREP_READ;
     switch (word) {
     case WORD_INSERT:
     case WORD_REPLACE:
@@ -172,6 +172,13 @@ int db_prepare(struct db_conn *c, const char *sql, size_t len, bool cacheable,
     enum db_word word = db_text_first_word(sql, len);
     if (len >= (size_t)sqlite3_limit(c->sqlite, SQLITE_LIMIT_SQL_LENGTH, -1))
         return SQLITE_TOOBIG;
+    /* PRAGMAs answer from the schema as the connection knows it while they are prepared; any read brings it up to date. */
+    if (word == WORD_PRAGMA && !c->writer) {
+        struct db_seen none = c->seen;
+
+        db_conn_exec(c, "SELECT 1 FROM sqlite_schema LIMIT 1");
+        c->seen = none;
+    }
     /* The final NUL is counted: then SQLite reads the text where it is instead of copying
      * it. */
     int rc = sqlite3_prepare_v3(c->sqlite, sql, (int)len + 1,
