@@ -134,8 +134,7 @@ static enum err take_comma(struct reader_state *r, char closing, bool *more)
     return ERR_OK;
 }
 
-/* --- strings
- * --------------------------------------------------------------------------------- */
+/* --- strings --- */
 
 static int hex_digit(char c)
 {
@@ -274,8 +273,7 @@ static enum err take_string(struct reader_state *r, struct text *out)
     return ERR_OK;
 }
 
-/* --- numbers and literals
- * -------------------------------------------------------------------- */
+/* --- numbers and literals --- */
 
 static bool is_digit(const char *p, const char *end)
 {
@@ -390,8 +388,7 @@ static bool number_as_real(const struct number *n, double *v)
              (*v > 1 || *v < -1)); /* an underflow is 0, or nearly so */
 }
 
-/* --- parameters
- * ------------------------------------------------------------------------------- */
+/* --- parameters --- */
 
 struct parameter { /* the two messages of one parameter, in one allocation */
     Rqlite__Parameter parameter;
@@ -629,8 +626,7 @@ static enum err take_parameter(struct reader_state *r)
     return e ? e : push(r, &r->parameters, p);
 }
 
-/* --- statements
- * ------------------------------------------------------------------------------- */
+/* --- statements --- */
 
 /* SQL text ends at an embedded NUL (5.3); what is empty only because of that is blank,
  * not skipped. */

@@ -40,8 +40,7 @@ MUST_USE enum err json_read_statements(struct json_statements *out, char *body,
 MUST_USE enum err json_statement_of_text(struct json_statements *out, char *sql,
                                          size_t len, struct arena *a, struct why *why);
 
-/* --- the small objects of other requests: /remove, /leader, /join; read by jansson ---
- */
+/* --- the small objects of /remove, /leader and /join, read by jansson --- */
 
 enum json_kind {
     JSON_KIND_ABSENT,

@@ -29,8 +29,7 @@ static struct json_sink *of(struct row_sink *s)
     return (struct json_sink *)(void *)s;
 }
 
-/* --- types
- * ------------------------------------------------------------------------------------ */
+/* --- types --- */
 
 static enum column_kind kind_of(const char *type)
 {
@@ -71,8 +70,7 @@ static const char *type_of_value(enum db_type type)
     return "";
 }
 
-/* --- the beginning of a rows entry
- * --------------------------------------------------------------- */
+/* --- the beginning of a rows entry --- */
 
 static void entry_begin(struct json_sink *s)
 {
@@ -200,9 +198,7 @@ static void write_types(struct json_sink *s, const struct db_value *first)
     }
 }
 
-/* --- values
- * -------------------------------------------------------------------------------------
- */
+/* --- values --- */
 
 static void write_error(struct json_sink *s, bool read_side, const char *text, size_t len)
 {
@@ -362,8 +358,7 @@ static void on_rows_end(struct row_sink *sink, uint64_t elapsed_ns)
     s->open = false;
 }
 
-/* --- the other entries
- * ---------------------------------------------------------------------------- */
+/* --- the other entries --- */
 
 static void on_written(struct row_sink *sink, int64_t last_insert_id,
                        int64_t rows_affected, uint64_t elapsed_ns)
@@ -413,8 +408,7 @@ static void on_request_failed(struct row_sink *sink, const char *text, size_t le
     buf_append(&s->error, text, len);
 }
 
-/* --- the envelope
- * --------------------------------------------------------------------------------- */
+/* --- the envelope --- */
 
 static void begin(struct json_sink *s)
 {

@@ -60,8 +60,7 @@ void json_keyn(struct json *j, const char *key, size_t n)
     buf_append(j->out, ": ", j->pretty ? 2 : 1);
 }
 
-/* --- strings
- * ---------------------------------------------------------------------------------- */
+/* --- strings --- */
 
 static uint8_t *put_hex(uint8_t *to, unsigned c)
 {
@@ -171,8 +170,7 @@ void json_put_cstring(struct buf *out, const char *text)
     json_put_string(out, text, strlen(text));
 }
 
-/* --- numbers
- * ---------------------------------------------------------------------------------- */
+/* --- numbers --- */
 
 static const char two_digits[] = "00010203040506070809101112131415161718192021222324"
                                  "25262728293031323334353637383940414243444546474849"
@@ -231,8 +229,7 @@ void json_put_bool(struct buf *out, bool v)
     buf_append(out, v ? "true" : "false", v ? 4 : 5);
 }
 
-/* --- blobs
- * ------------------------------------------------------------------------------------ */
+/* --- blobs --- */
 
 void json_put_base64(struct buf *out, const void *data, size_t n)
 {

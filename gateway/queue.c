@@ -71,8 +71,7 @@ static struct metrics *metrics_of(struct gateway_api *q)
     return q->gateway->metrics;
 }
 
-/* --- answering
- * ------------------------------------------------------------------------------------ */
+/* --- answering --- */
 
 static void respond(struct http_exchange *x, const struct params *p,
                     uint64_t sequence_number)
@@ -165,9 +164,7 @@ static void waiter_post(struct waiter *w)
     gateway_post(w->thread, &w->mail);
 }
 
-/* --- a batch
- * ------------------------------------------------------------------------------------------
- */
+/* --- a batch --- */
 
 static void ignore_columns(struct row_sink *s, const struct row_column *cols, size_t n)
 {
@@ -377,9 +374,7 @@ static void batch_send(void *arg)
     b->ops->execute(b, &q->call);
 }
 
-/* --- the queue
- * ------------------------------------------------------------------------------------------
- */
+/* --- the queue --- */
 
 static bool batch_is_due(const struct gateway_api *q)
 {
@@ -539,9 +534,7 @@ void queue_status(struct gateway *g, struct doc *into)
     doc_add_duration(d, "timeout", (int64_t)g->options.queue.timeout_ns);
 }
 
-/* --- life
- * -------------------------------------------------------------------------------------------------
- */
+/* --- life --- */
 
 enum err gateway_api_start(struct gateway *g, struct why *why)
 {

@@ -99,9 +99,7 @@ size_t stamp_of_int(char out[STAMP_MAX], int64_t v)
     return put(out, &m);
 }
 
-/* --- text
- * -------------------------------------------------------------------------------------
- */
+/* --- text --- */
 
 struct scan {
     const char *p, *end;

@@ -22,8 +22,7 @@ struct metrics *api_metrics(const struct http_exchange *x)
     return x->thread->gateway->metrics;
 }
 
-/* --- from call to answer
- * ------------------------------------------------------------------------ */
+/* --- from call to answer --- */
 
 static struct api_call *of_call(struct call *c)
 {
@@ -93,9 +92,7 @@ struct api_call *api_call_new(struct http_exchange *x, const struct params *p,
     return a;
 }
 
-/* --- results
- * ----------------------------------------------------------------------------------------
- */
+/* --- results --- */
 
 struct row_sink *api_call_sink(struct api_call *a)
 {
@@ -153,9 +150,7 @@ void api_respond_top_level(struct http_exchange *x, const struct params *p,
     json_sink_fini(&s);
 }
 
-/* --- bodies
- * ------------------------------------------------------------------------------------------
- */
+/* --- bodies --- */
 
 static bool is_plain_text(const struct http_request *r)
 {

@@ -86,8 +86,7 @@ api_elapsed_ns(const struct http_exchange *x); /* since the request was received
 struct backend *api_backend(const struct http_exchange *x);
 struct metrics *api_metrics(const struct http_exchange *x);
 
-/* --- the handlers, for the table of routes
- * -------------------------------------------------------- */
+/* --- the handlers, for the table of routes --- */
 
 typedef void api_handler(struct http_exchange *x, const struct params *p);
 

@@ -9,8 +9,7 @@
 #include "core/base/metrics.h"
 #include "gateway/api/api.h"
 
-/* --- /debug/vars: every map a line, in the order of their names
- * ------------------------------------ */
+/* --- /debug/vars: every map a line, in the order of their names --- */
 
 struct vars {
     struct buf body;
@@ -101,8 +100,7 @@ void api_vars(struct http_exchange *x, const struct params *p)
     buf_fini(&v.body);
 }
 
-/* --- /debug/pprof
- * ----------------------------------------------------------------------------------- */
+/* --- /debug/pprof --- */
 
 static void respond_plain(struct http_exchange *x, const char *type, struct buf *body)
 {

@@ -89,8 +89,7 @@ void api_nodes(struct http_exchange *x, const struct params *p)
     b->ops->nodes(b, &a->c.nodes);
 }
 
-/* --- /leader
- * ------------------------------------------------------------------------------------ */
+/* --- /leader --- */
 
 static void answer_leader(struct api_call *a)
 {
