@@ -338,8 +338,7 @@ static inline void fake_stop(struct fake *f)
     metrics_free(f->metrics);
 }
 
-/* --- a client
- * ----------------------------------------------------------------------------------- */
+/* --- a client --- */
 
 struct answer {
     int status;
