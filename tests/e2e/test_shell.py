@@ -8,9 +8,11 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import threading
 import time
@@ -121,7 +123,7 @@ class Fake:
     """Answers by a table {(method, path): answer}; an answer is (status, body[, headers]) or a
     function of the request.  What is not in the table is 404.  Keeps the requests."""
 
-    def __init__(self, answers, version="v10.2.7"):
+    def __init__(self, answers, version="v10.2.7", tls=None):
         fake = self
         self.requests = []
         self.answers = {("GET", "/status"): (200, "{}")}
@@ -174,6 +176,8 @@ class Fake:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
         self.port = self.server.server_address[1]
         self.name = f"127.0.0.1:{self.port}"
         self.address = ("-p", self.port)
@@ -381,6 +385,53 @@ def test_a_slow_answer_times_out(fake):
     assert "request timed out" in done.stderr
 
 
+# --- TLS ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A certificate for 127.0.0.1 that is its own authority, and its key."""
+    if not shutil.which("openssl"):
+        pytest.skip("no openssl to make a certificate with")
+    where = tmp_path_factory.mktemp("tls")
+    cert, key = where / "cert.pem", where / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+        + ["-nodes", "-days", "2", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
+        + ["-out", cert, "-keyout", key],
+        check=True,
+        capture_output=True,
+    )
+    return cert, key
+
+
+@pytest.fixture
+def tls(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return context
+
+
+def test_certificates_are_verified_unless_told_otherwise(fake, tls, certificate):
+    server = fake(tls=tls)
+    done = shell(*server.address, "-s", "https")
+    assert done.returncode == 1
+    assert "certificate" in done.stderr
+    for args in (["-i"], ["-c", certificate[0]]):
+        done = shell(*server.address, "-s", "https", *args)
+        assert done.returncode == 0, done.stderr
+        assert f"Connected to https://{server.name} running" in done.stdout
+
+
+def test_mutual_tls(fake, tls, certificate):
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_verify_locations(certificate[0])
+    server = fake(tls=tls)
+    assert shell(*server.address, "-s", "https", "-i").returncode == 1
+    done = shell(*server.address, "-s=https", "-i", "-d", certificate[0], "-k", certificate[1])
+    assert done.returncode == 0, done.stderr
+
+
 # --- SQL lines ------------------------------------------------------------------------------------
 
 
@@ -551,6 +602,12 @@ NODES = {
         "deep": {"b": {"c": "d"}, "a": True},
     },
 }
+
+
+def test_a_full_disk_is_reported(fake):
+    server = fake({("POST", "/db/request"): results(USERS)})
+    out = commands(server, ".output /dev/full", "S", ".output", ".timer", "S")
+    assert out == "ERR! write /dev/full: no space left on device\noff\n" + USERS_TABLE
 
 
 def test_trees(fake):
@@ -841,6 +898,47 @@ def test_ctrl_c_cancels_a_request(fake, terminal):
     t.send("\x03")
     t.expect("ERR!.*request canceled")
     release.set()
+    t.command("exit\r")
+    assert t.end() == 0
+
+
+def test_ctrl_c_ends_a_script(fake, tmp_path):
+    started, release = threading.Event(), threading.Event()
+
+    def slow(request):
+        started.set()
+        release.wait(PATIENCE)
+        return 200, "late"
+
+    server = fake({("GET", "/db/backup"): slow})
+    process = subprocess.Popen(
+        [RQLITE, "-q", *map(str, server.address)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    process.stdin.write(f".backup {tmp_path}/b\n.status\n")
+    process.stdin.flush()
+    assert started.wait(PATIENCE)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=PATIENCE)
+    release.set()
+    assert (process.returncode, out) == (130, "ERR! request canceled\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_z_and_back(fake, terminal):
+    t = terminal(fake({("POST", "/db/request"): echo}))
+    t.command("SELECT")
+    t.expect("SELECT")
+    t.send("\x1a")
+    _, status = os.waitpid(t.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    os.kill(t.pid, signal.SIGCONT)
+    t.expect(r"\d> SELECT")  # drawn again
+    t.send(" more\r")
+    t.expect(r"Error: SELECT more\r\n")
     t.command("exit\r")
     assert t.end() == 0
 
