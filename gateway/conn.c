@@ -293,7 +293,7 @@ static void update_wait(struct hconn *c)
 {
     enum hconn_wait w = waits(c);
 
-    set_wait(c, w, (w == CONN_STALL && c->progress) || (w == CONN_IDLE && c->fresh));
+    set_wait(c, w, w == CONN_STALL ? c->progress : c->fresh);
     c->progress = c->fresh = false;
 }
 

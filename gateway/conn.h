@@ -51,8 +51,7 @@ enum hconn_wait {
     CONN_HEADER, /* a request's headers have begun */
     CONN_IDLE,   /* between requests */
     CONN_STALL,  /* a body or response makes no progress */
-    CONN_LINGER, /* our side is closed: the client is to read our last words before we
-                    reset it */
+    CONN_LINGER, /* our side is closed, and the client is to read our last words */
     CONN_GONE,   /* its sending side is closed, and it has not been answered */
     CONN_WAITS,
     CONN_NONE = CONN_WAITS /* a handler works: no deadline */
@@ -80,9 +79,9 @@ struct hconn {
     struct hconn_set *set;
     const struct hconn_io *io;
     const struct hconn_protocol *protocol; /* NULL until the first bytes have told */
-    void *state;                          /* the protocol's, owned by it */
-    void *io_state;                       /* the io's */
-    int fd;                               /* owned; -1 with an io of its own */
+    void *state;                           /* the protocol's, owned by it */
+    void *io_state;                        /* the io's */
+    int fd;                                /* owned; -1 with an io of its own */
 
     struct list all, marked, waiting; /* in the set's lists */
     enum hconn_wait wait;
@@ -132,12 +131,12 @@ struct hconn_set {
 };
 
 MUST_USE enum err hconn_set_new(struct hconn_set **out, struct gateway_thread *t,
-                               struct why *why);
+                                struct why *why);
 void hconn_set_free(struct hconn_set *s); /* closes all; NULL is allowed */
 void hconn_set_enter(struct hconn_set *s);
 void hconn_set_leave(struct hconn_set *s);
-void hconn_set_drain(
-    struct hconn_set *s); /* idle ones close now, the others when they are through */
+/* Idle ones close now, the others when they are through. */
+void hconn_set_drain(struct hconn_set *s);
 void hconn_set_close_all(struct hconn_set *s);
 
 /* The headers that every response has, CRLF after each, with the Date of now; and where
@@ -153,7 +152,7 @@ MUST_USE enum err hconn_open(struct gateway_thread *t, int fd);
 /* As above without a socket: whoever has the bytes calls hconn_readable() and
  * hconn_writable().  NULL when out of memory. */
 struct hconn *hconn_open_io(struct gateway_thread *t, const struct hconn_io *io,
-                          void *io_state);
+                            void *io_state);
 void hconn_readable(struct hconn *c);
 void hconn_writable(struct hconn *c);
 

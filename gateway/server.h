@@ -26,7 +26,7 @@
 #include "gateway/gateway.h"
 #include "gateway/http.h"
 
-struct hconn_set;   /* gateway/conn.h: the connections of one thread */
+struct hconn_set;  /* gateway/conn.h: the connections of one thread */
 struct event_base; /* libevent's */
 struct gateway_api;
 struct gateway_api_thread;
@@ -38,7 +38,7 @@ struct gateway_thread {
     unsigned index;
     struct event_base *base;        /* owned */
     struct mailbox *mailbox;        /* owned; see gateway_post() */
-    struct hconn_set *conns;         /* owned */
+    struct hconn_set *conns;        /* owned */
     struct gateway_api_thread *api; /* the handlers' own, NULL until they set it */
     size_t holds;                   /* gateway_hold()s not yet released */
     atomic_size_t connections;      /* its own, and those on their way to it */
@@ -46,9 +46,8 @@ struct gateway_thread {
 };
 
 struct gateway {
-    struct gateway_options
-        options; /* limits: defaults filled in.  What it points to is borrowed */
-    struct backend *backend; /* = options.backend, and so on */
+    struct gateway_options options; /* limits: defaults are filled in */
+    struct backend *backend;        /* = options.backend, and so on */
     struct logger *logger;
     struct metrics *metrics;
     uint64_t started_ns;            /* wall clock */
