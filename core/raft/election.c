@@ -2,14 +2,14 @@
 /*
  * Who leads.
  *
- *               no leader heard                 a majority would vote
- *     FOLLOWER ----------------> PRE_CANDIDATE -----------------------> CANDIDATE
- *      ^ ^ ^                         | ^  ^        (term + 1)            |    |
- *      | | +--- hears a leader ------+ |  +--- split, election_ms ------+    | a majority
- * votes, | |                             |                                     | ours is
- * on disk | +--- newer term, no quorum for lease_ms, removed ----- LEADER <-----+
- *      +--- RAFT_MSG_TIMEOUT_NOW skips PRE_CANDIDATE; so does a node that is the only
- * voter
+ *              no leader heard                a majority would vote
+ *    FOLLOWER ----------------> PRE_CANDIDATE ----------------------> CANDIDATE
+ *     ^ ^ ^                        |    ^                (term + 1)    |    |
+ *     | | +--- hears a leader -----+    +--- split, election_ms -------+    |
+ *     | |                                              a majority votes,    |
+ *     | |                                              our vote is on disk  |
+ *     | +--- newer term, no quorum for lease_ms, removed ---- LEADER <------+
+ *     +--- RAFT_MSG_TIMEOUT_NOW skips PRE_CANDIDATE; so does the only voter
  *
  * While a node hears a leader it refuses to vote, and takes no notice of the candidate's
  * term: a node that was cut off, or removed and not told, cannot depose a leader that
@@ -90,8 +90,7 @@ void election_config_changed(struct raft *r)
         election_follow(r, r->term, "");
 }
 
-/* --- campaigning
- * -------------------------------------------------------------------------------- */
+/* --- campaigning -------------------------------------------------------------------- */
 
 static void election_ask(struct raft *r, struct raft_outbox *box,
                          enum raft_message_type type, uint64_t term, bool transfer)
@@ -200,8 +199,7 @@ void election_settle(struct raft *r)
     election_tally(r);
 }
 
-/* --- messages
- * ----------------------------------------------------------------------------------- */
+/* --- messages ----------------------------------------------------------------------- */
 
 static bool election_log_is_current(const struct raft *r, const struct raft_message *m)
 {

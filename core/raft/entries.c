@@ -57,9 +57,7 @@ void log_fini(struct raft_log *l)
     *l = (struct raft_log){0};
 }
 
-/* --- terms
- * -------------------------------------------------------------------------------------
- */
+/* --- terms -------------------------------------------------------------------------- */
 
 /* The run that holds index, which is in base + 1 .. last. */
 static size_t log_run_of(const struct raft_log *l, uint64_t index)
@@ -106,8 +104,7 @@ uint64_t log_last_upto_term(const struct raft_log *l, uint64_t term)
     return last; /* base */
 }
 
-/* --- growing and shrinking
- * --------------------------------------------------------------------- */
+/* --- growing and shrinking ---------------------------------------------------------- */
 
 static bool log_cache_room(struct raft_log *l)
 {
@@ -190,8 +187,7 @@ void log_drop_upto(struct raft_log *l, uint64_t base)
     if (l->n_runs > 0 && l->runs[0].first <= base) l->runs[0].first = base + 1;
 }
 
-/* --- the cache
- * --------------------------------------------------------------------------------- */
+/* --- the cache ---------------------------------------------------------------------- */
 
 const struct raft_entry *log_cached(const struct raft_log *l, uint64_t index)
 {

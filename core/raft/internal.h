@@ -5,13 +5,18 @@
  *     raft.c       one step: an event in, the duties of the role, effects out
  *     restore.c    from what is on disk to a machine
  *     election.c   timers, pre-vote, votes, becoming leader or follower
- *     replicate.c  the leader's half of appending      append.c    the follower's half
- *     progress.c   what a leader knows of one peer     quorum.c    what a majority has in
- * common read.c       reads that wait for a confirmation  transfer.c  handing leadership
- * over member.c     changing the configuration          config.c    configurations as
- * values snapshot.c   offering, taking, installing        durable.c   tickets and our own
- * disk entries.c    the log: terms of all of it, the newest entries themselves trace.c
- * the last thousand things that happened
+ *     replicate.c  the leader's half of appending
+ *     append.c     the follower's half
+ *     progress.c   what a leader knows of one peer
+ *     quorum.c     what a majority has in common
+ *     read.c       reads that wait for a confirmation
+ *     transfer.c   handing leadership over
+ *     member.c     changing the configuration
+ *     config.c     configurations as values
+ *     snapshot.c   offering, taking, installing
+ *     durable.c    tickets and our own disk
+ *     entries.c    the log: terms of all of it, the newest entries themselves
+ *     trace.c      the last thousand things that happened
  *
  * A failed allocation anywhere sets raft.failed.  The step then returns no effects but
  * out_of_memory, and so does every later one: to its peers the node has crashed before
@@ -24,8 +29,7 @@
 #include "core/base/rand.h"
 #include "core/raft/raft.h"
 
-/* --- mistakes to make on purpose
- * ---------------------------------------------------------------
+/* --- mistakes to make on purpose -------------------------------------------------
  *
  * tests/unit/raft/test_mutations.c builds this directory with RAFT_MUTATIONS and shows
  * that the simulation notices each of them.  In every other build mutation() is the
@@ -33,17 +37,13 @@
 
 enum raft_mutations {
     RAFT_MUT_NONE,
-    RAFT_MUT_VOTE_UNSAVED,    /* a vote leaves without being on disk */
-    RAFT_MUT_COMMIT_OLD_TERM, /* entries of older terms commit by counting (paper, fig. 8)
-                               */
-    RAFT_MUT_NO_PRE_VOTE,     /* candidates ask nobody before they raise the term */
-    RAFT_MUT_READ_UNCONFIRMED, /* a leader answers reads without asking whether it still
-                                  is one */
-    RAFT_MUT_ACK_BEFORE_SYNC,  /* a follower promises entries that its disk does not have
-                                  yet */
+    RAFT_MUT_VOTE_UNSAVED,       /* a vote leaves without being on disk */
+    RAFT_MUT_COMMIT_OLD_TERM,    /* older terms commit by counting (paper, fig. 8) */
+    RAFT_MUT_NO_PRE_VOTE,        /* candidates ask nobody before they raise the term */
+    RAFT_MUT_READ_UNCONFIRMED,   /* reads are answered without asking a quorum */
+    RAFT_MUT_ACK_BEFORE_SYNC,    /* a follower promises what its disk does not have */
     RAFT_MUT_ACK_OVERTAKES_SYNC, /* the same, only when the step itself wrote nothing */
-    RAFT_MUT_CHANGE_TOO_EARLY    /* membership changes before an entry of the own term
-                                    committed */
+    RAFT_MUT_CHANGE_TOO_EARLY    /* members change before the own term has committed */
 };
 
 #ifdef RAFT_MUTATIONS
@@ -60,8 +60,7 @@ static inline bool mutation(enum raft_mutations m)
 }
 #endif
 
-/* --- the log (entries.c)
- * ----------------------------------------------------------------------- */
+/* --- the log (entries.c) ------------------------------------------------------------ */
 
 struct raft_run { /* consecutive entries of one term */
     uint64_t first, term;
@@ -107,21 +106,18 @@ void log_drop_upto(struct raft_log *l, uint64_t base);
 /* Bring the cache back to its size, by entries below keep. */
 void log_evict(struct raft_log *l, uint64_t keep);
 
-/* --- configurations (config.c, member.c)
- * ------------------------------------------------------- */
+/* --- configurations (config.c, member.c) -------------------------------------------- */
 
-struct raft_history { /* every configuration since the snapshot, oldest first; never empty
+struct raft_history { /* all configurations since the snapshot, oldest first; never none
                        */
     struct raft_config *at; /* owned */
     size_t n, cap;
 };
 
-/* --- a leader's view of one peer (progress.c)
- * --------------------------------------------------- */
+/* --- a leader's view of one peer (progress.c) --------------------------------------- */
 
-enum {
-    INFLIGHT_MAX = 256
-}; /* appends on their way to one peer; further entries share the next one */
+/* Appends on their way to one peer; further entries share the next one. */
+enum { INFLIGHT_MAX = 256 };
 
 /*
  *               agrees on a position              its log ends before ours begins
@@ -178,8 +174,7 @@ void progress_sent(struct progress *p, uint64_t last, size_t bytes);
 void progress_match(struct progress *p, uint64_t match);
 uint64_t progress_due_ms(const struct raft *r, const struct progress *p);
 
-/* --- the machine
- * -------------------------------------------------------------------------------- */
+/* --- the machine -------------------------------------------------------------------- */
 
 struct raft_outbox {
     struct raft_message *at; /* owned */
@@ -220,10 +215,9 @@ struct raft {
     struct raft_history configs; /* the last one is in force, committed or not */
 
     /* our disk */
-    uint64_t ticket; /* newest given out */
-    uint64_t synced; /* newest reported back */
-    uint64_t
-        durable; /* everything up to this index is on our disk, as the log has it now */
+    uint64_t ticket;                /* newest given out */
+    uint64_t synced;                /* newest reported back */
+    uint64_t durable;               /* up to here, the log as it is now is on our disk */
     struct raft_unsynced *unsynced; /* owned; ring of cap_unsynced, the oldest at head */
     size_t unsynced_head, n_unsynced, cap_unsynced;
 
@@ -278,9 +272,7 @@ struct raft {
     uint64_t traced;                 /* records ever made */
 };
 
-/* --- raft.c
- * ---------------------------------------------------------------------------------------
- */
+/* --- raft.c ------------------------------------------------------------------------- */
 
 /* Room for one more item; false and r->failed when out of memory. */
 bool raft_room(struct raft *r, void *array, size_t *cap, size_t n, size_t item_size);
@@ -292,14 +284,12 @@ bool raft_append_entry(struct raft *r, uint64_t term, uint8_t type, struct blob 
 void raft_commit_to(struct raft *r, uint64_t index);
 void raft_copy_id(char to[RAFT_ID_MAX + 1], const char *from);
 
-/* --- restore.c
- * ------------------------------------------------------------------------------------ */
+/* --- restore.c ---------------------------------------------------------------------- */
 
 void restore_finish(
     struct raft *r); /* in the first step: the log that was found is complete */
 
-/* --- durable.c
- * ------------------------------------------------------------------------------------ */
+/* --- durable.c ---------------------------------------------------------------------- */
 
 uint64_t durable_write(struct raft *r); /* this step writes: the ticket it will have */
 uint64_t
@@ -311,8 +301,7 @@ void durable_cut(struct raft *r,
 void durable_reset(struct raft *r,
                    uint64_t index); /* a durable snapshot stands for the log */
 
-/* --- election.c
- * ----------------------------------------------------------------------------------- */
+/* --- election.c --------------------------------------------------------------------- */
 
 void election_start(struct raft *r);  /* the first step */
 void election_settle(struct raft *r); /* timers, and votes that may now count */
@@ -327,8 +316,7 @@ void election_on_pre_vote_reply(struct raft *r, const struct raft_message *m);
 void election_on_vote(struct raft *r, const struct raft_message *m);
 void election_on_vote_reply(struct raft *r, const struct raft_message *m);
 
-/* --- replicate.c, append.c, snapshot.c
- * ------------------------------------------------------------ */
+/* --- replicate.c, append.c, snapshot.c ---------------------------------------------- */
 
 void replicate_push(struct raft *r, struct progress *p); /* whatever may be sent now */
 void replicate_heartbeat(struct raft *r, struct progress *p);
@@ -350,27 +338,21 @@ void snapshot_on_sent(struct raft *r, const char *peer, uint64_t index, bool ok)
 void snapshot_on_taken(struct raft *r, const struct raft_event *e);
 void snapshot_on_installed(struct raft *r, const struct raft_event *e);
 
-/* --- quorum.c
- * -------------------------------------------------------------------------------------
- */
+/* --- quorum.c ----------------------------------------------------------------------- */
 
 struct quorum { /* what a majority of the voters has reached */
     uint64_t match, read, contact_ms;
 };
 struct quorum quorum_reached(const struct raft *r);
 
-/* --- read.c
- * ---------------------------------------------------------------------------------------
- */
+/* --- read.c ------------------------------------------------------------------------- */
 
 void read_ask(struct raft *r, uint64_t id);
 void read_confirm(struct raft *r, uint64_t position);
 void read_start_round(struct raft *r);
 void read_fail_all(struct raft *r);
 
-/* --- member.c
- * -------------------------------------------------------------------------------------
- */
+/* --- member.c ----------------------------------------------------------------------- */
 
 const struct raft_config *member_config(const struct raft *r); /* the newest */
 bool member_is_voter(const struct raft *r, const char *id);
@@ -384,8 +366,7 @@ bool member_reset(struct raft *r,
                   const struct raft_config *c); /* a snapshot's, instead of all */
 void member_forget_before(struct raft *r, uint64_t index);
 
-/* --- transfer.c
- * ----------------------------------------------------------------------------------- */
+/* --- transfer.c --------------------------------------------------------------------- */
 
 enum err transfer_start(struct raft *r, const char *to);
 void transfer_settle(struct raft *r);
@@ -395,9 +376,7 @@ void transfer_farewell(
     struct raft *r); /* we leave the cluster: wake the best successor */
 void transfer_on_timeout_now(struct raft *r, const struct raft_message *m);
 
-/* --- trace.c
- * --------------------------------------------------------------------------------------
- */
+/* --- trace.c ------------------------------------------------------------------------ */
 
 enum trace_what {
     TRACE_STARTED,

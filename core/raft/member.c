@@ -41,8 +41,7 @@ bool member_may_campaign(const struct raft *r)
     return before && before->voter;
 }
 
-/* --- history
- * ------------------------------------------------------------------------------------ */
+/* --- history ------------------------------------------------------------------------ */
 
 static bool member_push(struct raft *r, struct raft_config *c) /* takes c's members */
 {
@@ -127,8 +126,7 @@ const struct raft_config *raft_config_at(const struct raft *r, uint64_t index)
     return NULL;
 }
 
-/* --- changes
- * ------------------------------------------------------------------------------------ */
+/* --- changes ------------------------------------------------------------------------ */
 
 static enum err member_append_config(struct raft *r, uint64_t term,
                                      const struct raft_config *c)
@@ -168,12 +166,7 @@ enum err member_change(struct raft *r, const struct raft_event *e)
     if (r->role != RAFT_LEADER) return ERR_NOT_LEADER;
     if (transfer_active(r)) return ERR_TRANSFER;
     if (!mutation(RAFT_MUT_CHANGE_TOO_EARLY) && r->commit < r->noop) return ERR_NOT_READY;
-    if (member_config(r)->index > r->commit) {
-        /* With the mutation, a change inherited from an older term may be overtaken, too.
-         */
-        bool inherited = member_config(r)->index < r->noop;
-        if (!mutation(RAFT_MUT_CHANGE_TOO_EARLY) || !inherited) return ERR_BUSY;
-    }
+    if (member_config(r)->index > r->commit) return ERR_BUSY;
     error = raft_config_copy(&next, member_config(r));
     if (!error) error = member_apply_change(&next, e);
     if (!error) error = member_append_config(r, r->term, &next);

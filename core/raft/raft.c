@@ -13,8 +13,7 @@
 enum raft_mutations raft_mutation;
 #endif
 
-/* --- what every file here uses
- * ------------------------------------------------------------------ */
+/* --- what every file here uses ------------------------------------------------------ */
 
 bool raft_room(struct raft *r, void *array, size_t *cap, size_t n, size_t item_size)
 {
@@ -85,8 +84,7 @@ void raft_commit_to(struct raft *r, uint64_t index)
     r->commit = index;
 }
 
-/* --- messages
- * ----------------------------------------------------------------------------------- */
+/* --- messages ----------------------------------------------------------------------- */
 
 /* Terms and indexes beyond this are made up: no cluster lives to see them, and below it
  * sums do not overflow. */
@@ -174,9 +172,7 @@ static void raft_on_message(struct raft *r, const struct raft_message *m)
     }
 }
 
-/* --- events
- * -------------------------------------------------------------------------------------
- */
+/* --- events ------------------------------------------------------------------------- */
 
 static void raft_on_event(struct raft *r, const struct raft_event *e)
 {
@@ -205,8 +201,7 @@ static void raft_on_event(struct raft *r, const struct raft_event *e)
     }
 }
 
-/* --- the duties of a leader
- * ---------------------------------------------------------------------- */
+/* --- the duties of a leader --------------------------------------------------------- */
 
 static bool lead_may_commit(const struct raft *r, uint64_t index)
 {
@@ -256,8 +251,7 @@ static uint64_t lead_deadline(const struct raft *r)
     return at;
 }
 
-/* --- the step
- * ----------------------------------------------------------------------------------- */
+/* --- the step ----------------------------------------------------------------------- */
 
 static void step_begin(struct raft *r, const struct raft_event *e,
                        struct raft_effects *fx)
@@ -377,8 +371,7 @@ void raft_step(struct raft *r, const struct raft_event *event, struct raft_effec
     r->fx = NULL;
 }
 
-/* --- looking in
- * --------------------------------------------------------------------------------- */
+/* --- looking in --------------------------------------------------------------------- */
 
 enum raft_role raft_role(const struct raft *r)
 {

@@ -51,8 +51,7 @@ void read_confirm(struct raft *r, uint64_t position)
 }
 
 /* One round of heartbeats for all reads that wait; those that come while it is on its way
- * share the next.  Should it be lost, the ordinary heartbeats carry the position as well.
- */
+ * share the next.  Should it be lost, the ordinary heartbeats carry the position, too. */
 void read_start_round(struct raft *r)
 {
     if (r->n_reads == 0 || r->read_position == r->read_round) return;

@@ -9,8 +9,7 @@
 
 #include "core/raft/internal.h"
 
-/* --- sending
- * ------------------------------------------------------------------------------------ */
+/* --- sending ------------------------------------------------------------------------ */
 
 /* Entries start at p->next; a peer that waits for a snapshot is told nothing about the
  * log. */
@@ -108,8 +107,7 @@ void replicate_push(struct raft *r, struct progress *p)
     if (r->now_ms >= progress_due_ms(r, p)) replicate_heartbeat(r, p);
 }
 
-/* --- answers
- * ------------------------------------------------------------------------------------ */
+/* --- answers ------------------------------------------------------------------------ */
 
 static void replicate_accepted(struct raft *r, struct progress *p,
                                const struct raft_message *m)
@@ -194,8 +192,7 @@ void replicate_on_peer_lost(struct raft *r, const char *peer)
         true; /* the next heartbeat asks; a broken connection is not for hurrying */
 }
 
-/* --- entries read back from the disk
- * ------------------------------------------------------------ */
+/* --- entries read back from the disk ------------------------------------------------ */
 
 /* How many of the entries are what our log holds from p->next on. */
 static size_t replicate_usable(const struct raft *r, const struct progress *p,
@@ -239,8 +236,7 @@ void replicate_on_loaded(struct raft *r, const struct raft_event *e)
     replicate_send(r, p, entries, n, bytes);
 }
 
-/* --- proposals
- * ---------------------------------------------------------------------------------- */
+/* --- proposals ---------------------------------------------------------------------- */
 
 static enum err replicate_check(const struct raft *r, const struct raft_event *e)
 {

@@ -13,8 +13,7 @@
 
 #include "core/raft/internal.h"
 
-/* --- the leader
- * --------------------------------------------------------------------------------- */
+/* --- the leader --------------------------------------------------------------------- */
 
 /* How long, in heartbeat timeouts, a streamed snapshot may take to show in the follower's
  * answers. */
@@ -75,8 +74,7 @@ void snapshot_on_reply(struct raft *r, struct progress *p, const struct raft_mes
     progress_pipeline(r, p);
 }
 
-/* --- the follower
- * ------------------------------------------------------------------------------- */
+/* --- the follower ------------------------------------------------------------------- */
 
 static void snapshot_reply(struct raft *r, const char *to, uint64_t sent_ms,
                            uint64_t read)
@@ -106,8 +104,7 @@ void snapshot_on_offer(struct raft *r, const struct raft_message *m)
     r->fx->offered.term = m->snap_term;
 }
 
-/* --- our own
- * ------------------------------------------------------------------------------------ */
+/* --- our own ------------------------------------------------------------------------ */
 
 static void snapshot_drop_upto(struct raft *r, uint64_t base)
 {

@@ -13,8 +13,7 @@ bool transfer_active(const struct raft *r)
     return r->transfer.to[0] != 0;
 }
 
-/* The voter that would need the least; one that was heard lately beats one that was not.
- */
+/* The voter that would need the least; among equals, the one that was heard last. */
 static struct progress *transfer_best(struct raft *r)
 {
     struct progress *best = NULL;

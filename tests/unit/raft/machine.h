@@ -157,8 +157,7 @@ static inline struct raft_effects *machine_bootstrap(struct machine *m,
     return &m->fx;
 }
 
-/* --- messages
- * ------------------------------------------------------------------------------------ */
+/* --- messages ----------------------------------------------------------------------- */
 
 static inline struct raft_message message(enum raft_message_type type, const char *from,
                                           const char *to, uint64_t term)

@@ -10,8 +10,7 @@ static bool sim_chance(struct sim *w, uint32_t per_mille)
     return rand_below(&w->rand, 1000) < per_mille;
 }
 
-/* --- events in order
- * ------------------------------------------------------------------------------ */
+/* --- events in order ---------------------------------------------------------------- */
 
 static bool sim_before(const struct sim_event *a, const struct sim_event *b)
 {
@@ -98,9 +97,7 @@ static int sim_find(const struct sim *w, const char *id)
     return -1;
 }
 
-/* --- network
- * --------------------------------------------------------------------------------------
- */
+/* --- network ------------------------------------------------------------------------ */
 
 static void sim_send(struct sim *w, const struct raft_message *m)
 {
@@ -144,8 +141,7 @@ static void sim_release(struct sim *w, struct sim_node *n)
     n->n_held = kept;
 }
 
-/* --- one step of one node
- * ------------------------------------------------------------------------- */
+/* --- one step of one node ----------------------------------------------------------- */
 
 static void sim_start_sync(struct sim *w, int i)
 {
@@ -233,7 +229,12 @@ static enum err sim_step(struct sim *w, int i, struct raft_event *e)
     w->steps++;
     check_effects(w, n, &fx);
     check_commit(w, n);
-    if (fx.role_changed && raft_role(n->r) == RAFT_LEADER) check_leader(w, n);
+    if (fx.role_changed && raft_role(n->r) == RAFT_LEADER) {
+        check_leader(w, n);
+        if (!w->calm && w->change > 0 && sim_chance(w, 500))
+            sim_post(w, rand_below(&w->rand, 3),
+                     (struct sim_event){.kind = SIM_CHANGE, .node = i, .life = n->life});
+    }
     if (fx.save_hard && strcmp(fx.vote, n->id) == 0 && fx.term > term)
         check_campaign(w, n, e->type == RAFT_MESSAGE ? &before : raft_config(n->r), told,
                        fx.term);
@@ -243,8 +244,7 @@ static enum err sim_step(struct sim *w, int i, struct raft_event *e)
     return fx.refused;
 }
 
-/* --- life and death
- * ------------------------------------------------------------------------------- */
+/* --- life and death ----------------------------------------------------------------- */
 
 static void sim_start(struct sim *w, int i)
 {
@@ -300,9 +300,7 @@ static void sim_stop(struct sim *w, int i)
     disk_crash(&n->disk, &w->rand);
 }
 
-/* --- events
- * ---------------------------------------------------------------------------------------
- */
+/* --- events ------------------------------------------------------------------------- */
 
 static void sim_on_message(struct sim *w, const struct sim_event *e)
 {
@@ -448,8 +446,7 @@ static void sim_on_arrived(struct sim *w, struct sim_event *e)
     }
 }
 
-/* --- what clients and operators do
- * ---------------------------------------------------------------- */
+/* --- what clients and operators do -------------------------------------------------- */
 
 static int sim_some_node(struct sim *w, bool leader)
 {
@@ -532,6 +529,16 @@ static void sim_snapshot(struct sim *w, int i)
                                 .snapshot = sim_copy_snapshot(&s)});
 }
 
+/* A node alone or with one other: where old terms live on to meet new ones. */
+static void sim_isolate(struct sim *w, int node, bool with_another)
+{
+    int companion = with_another ? (int)rand_below(&w->rand, SIM_NODES) : -1;
+
+    memset(w->cut, 0, sizeof w->cut);
+    for (int k = 0; k < SIM_NODES; k++)
+        if (k != companion && k != node) w->cut[node][k] = w->cut[k][node] = true;
+}
+
 static void sim_partition(struct sim *w)
 {
     uint32_t how = (uint32_t)rand_below(&w->rand, 6);
@@ -553,12 +560,7 @@ static void sim_partition(struct sim *w)
             for (int k = 0; k < SIM_NODES; k++)
                 w->cut[i][k] = ((side >> i) ^ (side >> k)) & 1;
     }
-    if (how >= 4 &&
-        leader >= 0) { /* the leader, alone or with one other: old terms meet new ones */
-        int companion = how == 4 ? -1 : (int)rand_below(&w->rand, SIM_NODES);
-        for (int k = 0; k < SIM_NODES; k++)
-            if (k != companion) w->cut[leader][k] = w->cut[k][leader] = true;
-    }
+    if (how >= 4 && leader >= 0) sim_isolate(w, leader, how == 5);
     for (int i = 0; i < SIM_NODES; i++) w->cut[i][i] = false;
 }
 
@@ -664,7 +666,12 @@ static void sim_dispatch(struct sim *w, struct sim_event *e)
     case SIM_TAKEN:
         if (alive) sim_on_taken(w, e);
         break;
-    case SIM_SENT: break;
+    case SIM_CHANGE:
+        if (!alive || w->calm) break;
+        if (raft_role(w->nodes[e->node].r) == RAFT_LEADER) sim_change(w, e->node);
+        if (w->partition > 0 && sim_chance(w, 300))
+            sim_isolate(w, e->node, sim_chance(w, 500));
+        break;
     }
     sim_free_message(e->message);
     sim_free_snapshot(e->snapshot);
@@ -682,9 +689,7 @@ static void sim_run_until(struct sim *w, uint64_t end)
     if (!w->violation[0]) w->now = end;
 }
 
-/* --- a run
- * ----------------------------------------------------------------------------------------
- */
+/* --- a run -------------------------------------------------------------------------- */
 
 static uint32_t sim_one_of(struct sim *w, const uint32_t *of, size_t n)
 {

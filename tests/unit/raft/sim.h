@@ -32,9 +32,7 @@ enum {
     SIM_STORM = 20000 /* events under way; no run needs a tenth */
 };
 
-/* --- disk
- * ----------------------------------------------------------------------------------------
- */
+/* --- disk --------------------------------------------------------------------------- */
 
 struct sim_entry {
     uint64_t term;
@@ -73,9 +71,7 @@ struct sim_disk {
     bool syncing;
 };
 
-/* --- world
- * ---------------------------------------------------------------------------------------
- */
+/* --- world -------------------------------------------------------------------------- */
 
 enum sim_kind {
     SIM_MESSAGE,
@@ -85,7 +81,7 @@ enum sim_kind {
     SIM_LOAD,
     SIM_TAKEN,
     SIM_ARRIVED, /* a snapshot, at the follower */
-    SIM_SENT,
+    SIM_CHANGE,  /* an operator who does not wait */
     SIM_CHAOS
 };
 
@@ -96,7 +92,7 @@ struct sim_event {
     uint64_t life;                /* of the node; the event dies with it */
     struct raft_message *message; /* MESSAGE; owned, with its entries */
     uint64_t ticket;              /* SYNC, LOAD */
-    int peer;                     /* LOAD, SENT, ARRIVED */
+    int peer;                     /* LOAD, ARRIVED */
     uint64_t from;                /* LOAD */
     size_t max_bytes;
     struct sim_snapshot *snapshot; /* TAKEN, ARRIVED; owned */

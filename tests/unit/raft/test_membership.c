@@ -273,9 +273,7 @@ static void a_full_cluster_takes_nobody_more(void **state)
     raft_config_fini(&c);
 }
 
-/* --- transfer
- * -------------------------------------------------------------------------------------
- */
+/* --- transfer ----------------------------------------------------------------------- */
 
 static void a_transfer_brings_the_successor_up_to_date_first(void **state)
 {

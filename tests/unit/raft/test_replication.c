@@ -40,8 +40,7 @@ static struct raft_effects *refuse(struct machine *m, const char *from,
     return machine_receive(m, &no);
 }
 
-/* --- the follower
- * --------------------------------------------------------------------------------- */
+/* --- the follower ------------------------------------------------------------------- */
 
 static void an_ack_waits_for_the_disk(void **state)
 {
@@ -222,8 +221,7 @@ static void a_heartbeat_below_the_commit_index_tells_how_far_we_are(void **state
     machine_close(&m);
 }
 
-/* --- the leader
- * ----------------------------------------------------------------------------------- */
+/* --- the leader --------------------------------------------------------------------- */
 
 static void a_majority_commits_with_the_leaders_disk_as_one_of_it(void **state)
 {
