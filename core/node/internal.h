@@ -66,8 +66,8 @@ struct node {
 
     struct applied_mail { /* the apply thread's report; at most one is on its way */
         struct mail mail;
-        _Atomic uint64_t index, hash;
-        atomic_bool posted;
+        _Atomic uint64_t changes, index, hash;
+        atomic_bool posted, wanted;
     } applied;
 
     /* Published by the node thread, read by any. */

@@ -11,6 +11,7 @@
 enum {
     PROPOSE_MAX = 1024, /* entries taken into the log by one step */
     APPLY_JOB_ENTRIES = 2048,
+    AHEAD_JOBS = 64,
     APPLY_AHEAD_BYTES = 16 << 20, /* handed to the apply thread and not yet applied */
     FETCH_BYTES = 4 << 20
 };
@@ -41,7 +42,7 @@ struct member {
     struct {
         uint64_t last;
         size_t bytes;
-    } ahead[64]; /* jobs handed over, oldest first */
+    } ahead[AHEAD_JOBS]; /* jobs handed over, oldest first */
     size_t ahead_head, ahead_n;
     size_t ahead_bytes;
     bool fetching;
@@ -198,7 +199,7 @@ static size_t entry_bytes(const struct raft_entry *e)
 
 static void hand_over(struct member *m, struct apply_job *job, size_t bytes)
 {
-    size_t slot = (m->ahead_head + m->ahead_n) % (sizeof m->ahead / sizeof m->ahead[0]);
+    size_t slot = (m->ahead_head + m->ahead_n) % (AHEAD_JOBS);
 
     m->ahead[slot].last = job->items[job->n - 1].entry.index;
     m->ahead[slot].bytes = bytes;
@@ -210,7 +211,7 @@ static void hand_over(struct member *m, struct apply_job *job, size_t bytes)
 
 static bool may_hand_over(const struct member *m)
 {
-    return m->ahead_n < sizeof m->ahead / sizeof m->ahead[0] &&
+    return m->ahead_n < AHEAD_JOBS &&
            (m->ahead_n == 0 || m->ahead_bytes < APPLY_AHEAD_BYTES);
 }
 
@@ -681,7 +682,7 @@ void member_applied(struct member *m, uint64_t index, uint64_t hash, uint64_t no
     m->applied = index;
     while (m->ahead_n && m->ahead[m->ahead_head].last <= index) {
         m->ahead_bytes -= m->ahead[m->ahead_head].bytes;
-        m->ahead_head = (m->ahead_head + 1) % (sizeof m->ahead / sizeof m->ahead[0]);
+        m->ahead_head = (m->ahead_head + 1) % (AHEAD_JOBS);
         m->ahead_n--;
     }
     ev.u.applied.index = index;
@@ -833,6 +834,15 @@ bool member_caught_up(const struct member *m)
     uint64_t noop = raft_noop_index(m->raft);
 
     return raft_role(m->raft) == RAFT_LEADER && noop > 0 && m->applied >= noop;
+}
+
+bool member_wants_applied(const struct member *m)
+{
+    bool becoming = raft_role(m->raft) == RAFT_LEADER && !member_caught_up(m);
+
+    return m->waiting != NULL || m->queue != NULL || becoming ||
+           m->apply_next <= m->apply_to || m->ahead_n > AHEAD_JOBS / 2 ||
+           m->ahead_bytes > APPLY_AHEAD_BYTES / 2;
 }
 
 uint64_t member_applied_index(const struct member *m)

@@ -111,6 +111,8 @@ uint64_t member_deadline_ms(const struct member *m); /* call member_tick() no la
 bool member_caught_up(
     const struct member *m); /* leader: what was committed before its term is applied */
 uint64_t member_applied_index(const struct member *m);
+/* Does something wait for entries to be applied?  Else member_applied() may be late. */
+bool member_wants_applied(const struct member *m);
 /* When the strong read at this index has been answered: linearizable reads of its term
  * need no upgrade any more (HTTP API 7.1). */
 uint64_t member_strong_read_term(const struct member *m);

@@ -52,15 +52,36 @@ static void *wal_main(void *arg)
     return NULL;
 }
 
+/* Index and hash belong together, so they are published under a counter that is odd
+ * meanwhile: a reader that saw it change looks again. */
+static void applied_publish(struct node *n, uint64_t index, uint64_t hash)
+{
+    atomic_fetch_add(&n->applied.changes, 1);
+    atomic_store(&n->applied.index, index);
+    atomic_store(&n->applied.hash, hash);
+    atomic_fetch_add(&n->applied.changes, 1);
+}
+
+/* Tell the member how far the state machine is.  At most once a turn: nobody is in a
+ * hurry unless something waits for it. */
+static void note_applied(struct node *n)
+{
+    uint64_t before, index, hash;
+
+    do {
+        before = atomic_load(&n->applied.changes);
+        index = atomic_load(&n->applied.index);
+        hash = atomic_load(&n->applied.hash);
+    } while (before % 2 != 0 || before != atomic_load(&n->applied.changes));
+    member_applied(n->member, index, hash, node_now_ms(n));
+}
+
 static void deliver_applied(struct mail *m, void *arg)
 {
-    struct node *n = arg;
-
     (void)m;
-    atomic_store(&n->applied.posted,
-                 false); /* before reading, so that a later report is not missed */
-    member_applied(n->member, atomic_load(&n->applied.index),
-                   atomic_load(&n->applied.hash), node_now_ms(n));
+    atomic_store(&((struct node *)arg)->applied.posted,
+                 false); /* before looking, so that none is missed */
+    note_applied(arg);
 }
 
 static void deliver_fatal(struct mail *m, void *arg);
@@ -98,9 +119,9 @@ static void *apply_main(void *arg)
             if (mailbox_post_always(n->box, &f->mail) != ERR_OK) free(f);
             continue;
         }
-        atomic_store(&n->applied.hash, db_effect_hash(n->db, &index));
-        atomic_store(&n->applied.index, applier_index(n->applier));
-        if (!atomic_exchange(&n->applied.posted, true)) {
+        applied_publish(n, applier_index(n->applier), db_effect_hash(n->db, &index));
+        if (atomic_load(&n->applied.wanted) &&
+            !atomic_exchange(&n->applied.posted, true)) {
             n->applied.mail.deliver = deliver_applied;
             if (mailbox_post_always(n->box, &n->applied.mail) != ERR_OK)
                 atomic_store(&n->applied.posted, false); /* closing: nobody asks */
@@ -160,11 +181,24 @@ static void run_own_jobs(struct node *n)
     }
 }
 
+/* The apply thread wakes us only when asked to.  What it applied before it could see that
+ * is looked at here. */
+static void want_applied(struct node *n)
+{
+    bool wanted = member_wants_applied(n->member);
+
+    if (wanted != atomic_load(&n->applied.wanted))
+        atomic_store(&n->applied.wanted, wanted);
+    if (wanted && atomic_load(&n->applied.index) > member_applied_index(n->member))
+        note_applied(n);
+}
+
 static void after_turn(struct node *n)
 {
     bool was = atomic_load(&n->caught_up);
 
     run_own_jobs(n);
+    want_applied(n);
     publish(n);
     if (atomic_load(&n->caught_up) != was) {
         pthread_mutex_lock(&n->lock);
@@ -197,6 +231,7 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
+    note_applied(n);
     for (struct mail *next; m; m = next) {
         next = m->next;
         m->deliver(m, n);
