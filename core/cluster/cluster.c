@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/cluster/cluster.h"
+
+#include <stdlib.h>
+
+#include "core/cluster/internal.h"
+#include "core/net/server.h"
+
+enum err cluster_authorize(const struct cluster *cl, const char *user,
+                           const char *password, const char *perm)
+{
+    if (cl->o.authorize == NULL) return ERR_OK;
+    return cl->o.authorize(cl->o.authorize_arg, user, password, perm);
+}
+
+/* --- the service Cluster ---------------------------------------------------------- */
+
+static void on_join(struct net_call *c, const ProtobufCMessage *message)
+{
+    membership_on_join(net_call_service_arg(c), c, (const void *)message);
+}
+
+static void on_notify(struct net_call *c, const ProtobufCMessage *message)
+{
+    membership_on_notify(net_call_service_arg(c), c, (const void *)message);
+}
+
+static void on_remove(struct net_call *c, const ProtobufCMessage *message)
+{
+    membership_on_remove(net_call_service_arg(c), c, (const void *)message);
+}
+
+static void on_step_down(struct net_call *c, const ProtobufCMessage *message)
+{
+    membership_on_step_down(net_call_service_arg(c), c, (const void *)message);
+}
+
+static const struct net_method cluster_methods[NET_CLUSTER_METHODS] = {
+    [NET_CLUSTER_JOIN] = {.on_call = on_join},
+    [NET_CLUSTER_NOTIFY] = {.on_call = on_notify},
+    [NET_CLUSTER_REMOVE] = {.on_call = on_remove},
+    [NET_CLUSTER_STEP_DOWN] = {.on_call = on_step_down},
+};
+
+/* --- opening and closing ---------------------------------------------------------- */
+
+static enum err copy_options(struct cluster *cl, const struct cluster_options *o,
+                             struct why *why)
+{
+    struct arena *a = &cl->names;
+
+    cl->o = *o;
+    cl->o.id = arena_strdup(a, o->id);
+    cl->o.raft_addr = arena_strdup(a, o->raft_addr);
+    cl->o.api_url = arena_strdup(a, o->api_url ? o->api_url : "");
+    cl->o.version = arena_strdup(a, o->version ? o->version : "");
+    return arena_failed(a) ? why_set(why, ERR_NOMEM, "out of memory") : ERR_OK;
+}
+
+enum err cluster_new(struct cluster **out, const struct cluster_options *o,
+                     struct why *why)
+{
+    struct cluster *cl = calloc(1, sizeof *cl);
+    enum err e;
+
+    *out = NULL;
+    if (cl == NULL) return why_set(why, ERR_NOMEM, "out of memory");
+    arena_init(&cl->names, 0);
+    cl->node = o->node;
+    cl->base = node_base(o->node);
+    cl->net = node_net(o->node);
+    e = copy_options(cl, o, why);
+    if (!e) e = membership_new(&cl->membership, cl, why);
+    if (!e && cl->net)
+        e = net_server_add(node_server(cl->node), &net_service_cluster, cluster_methods,
+                           cl);
+    if (e) {
+        cluster_free(cl);
+        return e;
+    }
+    *out = cl;
+    return ERR_OK;
+}
+
+void cluster_stop(struct cluster *cl)
+{
+    atomic_store(&cl->stopping, true);
+}
+
+void cluster_free(struct cluster *cl)
+{
+    if (cl == NULL) return;
+    membership_free(cl->membership);
+    arena_fini(&cl->names);
+    free(cl);
+}
