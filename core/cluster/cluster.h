@@ -30,8 +30,10 @@ struct cluster_options {
     const char *raft_addr; /* advertised host:port */
     const char *api_url;   /* advertised, with scheme: "http://host:4001" */
     const char *version;
-    bool voter;
     uint32_t connect_ms; /* to dial another node; 0 = 30 s */
+
+    unsigned bootstrap_expect;               /* 0 = not by gathering */
+    uint64_t reap_voter_ms, reap_replica_ms; /* 0 = never */
 
     /* May this user do that here?  perm is a permission's name ("execute").  user and
      * password may be NULL.  ERR_OK or ERR_UNAUTHORIZED.  Any thread.  NULL: everybody
