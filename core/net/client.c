@@ -73,8 +73,7 @@ struct net_request {
     struct later later;
 };
 
-/* --- the end of a request
- * --------------------------------------------------------------- */
+/* --- the end of a request --------------------------------------------------------- */
 
 static struct net_request *request_of(struct stream *s)
 {
@@ -183,8 +182,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
     fail_request(r, ERR_TIMEOUT, why.text, r->stream.conn == NULL);
 }
 
-/* --- a request on its connection
- * -------------------------------------------------------- */
+/* --- a request on its connection -------------------------------------------------- */
 
 /* False: the request has failed. */
 static const ProtobufCMessage *decode(struct net_request *r, const uint8_t *data,
@@ -388,8 +386,7 @@ static enum err conn_on_frame(struct conn *c, const struct frame *f, struct evbu
     }
 }
 
-/* --- the connection
- * --------------------------------------------------------------------- */
+/* --- the connection --------------------------------------------------------------- */
 
 static enum err conn_on_hello(struct conn *c, struct why *why)
 {
@@ -536,8 +533,7 @@ static const struct conn_ops conn_ops = {
     .on_closed = conn_on_closed,
 };
 
-/* --- dialing
- * ---------------------------------------------------------------------------- */
+/* --- dialing ---------------------------------------------------------------------- */
 
 /* Addresses left share the time left, so that one that does not answer leaves some for
  * the next. */
@@ -622,8 +618,7 @@ static void dial_soon(struct net_channel *ch)
     if (ch->state == CHANNEL_IDLE) event_active(&ch->timer, EV_TIMEOUT, 1);
 }
 
-/* --- the channel
- * ------------------------------------------------------------------------ */
+/* --- the channel ------------------------------------------------------------------ */
 
 static enum err set_address(struct net_channel *ch, const char *address, struct why *why)
 {
@@ -746,8 +741,7 @@ size_t net_channel_queued(const struct net_channel *ch)
     return ch->conn ? conn_queued(ch->conn) : 0;
 }
 
-/* --- requests
- * --------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------- */
 
 static enum err check_options(const struct net_channel *ch,
                               const struct net_request_options *o, struct why *why)

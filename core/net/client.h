@@ -56,8 +56,7 @@ const struct net_peer *net_channel_peer(const struct net_channel *ch);
 /* Bytes waiting to be written. */
 size_t net_channel_queued(const struct net_channel *ch);
 
-/* --- calls
- * ------------------------------------------------------------------------------- */
+/* --- calls ------------------------------------------------------------------------ */
 
 struct net_result {
     struct why why;         /* code ERR_OK = success */

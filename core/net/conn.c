@@ -21,8 +21,7 @@ enum {
     CONTROL_SLACK = 1 << 20 /* of unread control frames beyond max_queued_bytes */
 };
 
-/* --- the end
- * ---------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------- */
 
 void net_peer_unref(struct net_peer *p)
 {
@@ -147,8 +146,7 @@ static void bad_peer(struct conn *c, const struct why *why)
     conn_fail(c, why->code, why->text);
 }
 
-/* --- out
- * -------------------------------------------------------------------------------- */
+/* --- out -------------------------------------------------------------------------- */
 
 size_t conn_queued(const struct conn *c)
 {
@@ -388,8 +386,7 @@ static void send_hello(struct conn *c)
     (void)conn_send(c, &f, body, frame_put_hello(body, &h));
 }
 
-/* --- in
- * --------------------------------------------------------------------------------- */
+/* --- in --------------------------------------------------------------------------- */
 
 static void opened(struct conn *c)
 {
@@ -608,8 +605,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
     lost(c, &why);
 }
 
-/* --- time
- * ------------------------------------------------------------------------------- */
+/* --- time ------------------------------------------------------------------------- */
 
 static void ping(struct conn *c)
 {
@@ -678,8 +674,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-/* --- the beginning
- * ---------------------------------------------------------------------- */
+/* --- the beginning ---------------------------------------------------------------- */
 
 /* The bufferevent of a plain connection.  One over TLS would be made here, with direct
  * left false. */

@@ -46,8 +46,7 @@ const uint8_t frame_preface[FRAME_PREFACE_BYTES] = {0x89, 'R', 'Q', 'L',
 
 enum { META_FORWARDED = 1, META_USER = 2, META_PASSWORD = 4 };
 
-/* --- header
- * ----------------------------------------------------------------------------- */
+/* --- header ----------------------------------------------------------------------- */
 
 static const struct kind {
     const char *name;
@@ -157,8 +156,7 @@ const char *frame_guess(const uint8_t *first, size_t len)
     return "bytes of no protocol known here";
 }
 
-/* --- hello
- * ------------------------------------------------------------------------------ */
+/* --- hello ------------------------------------------------------------------------ */
 
 static uint8_t *put_text(uint8_t *p, const char *s, size_t max)
 {
@@ -225,12 +223,13 @@ enum err frame_get_hello(struct net_hello *out, const void *body, size_t len,
     if (out->version_min == 0 || out->version_min > out->version_max)
         return why_set(why, ERR_CORRUPT, "hello with versions %u to %u", out->version_min,
                        out->version_max);
+    if (out->window == 0 || out->window > INT32_MAX)
+        return why_set(why, ERR_CORRUPT, "hello with a window of %u bytes", out->window);
     out->class = (enum net_class) class;
     return ERR_OK;
 }
 
-/* --- metadata
- * --------------------------------------------------------------------------- */
+/* --- metadata --------------------------------------------------------------------- */
 
 enum err frame_meta_check(const struct net_meta *m, struct why *why)
 {

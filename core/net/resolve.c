@@ -15,8 +15,7 @@
 
 #include "core/base/mailbox.h"
 
-/* --- addresses
- * -------------------------------------------------------------------------- */
+/* --- addresses -------------------------------------------------------------------- */
 
 enum err resolve_split(const char *address, char host[RESOLVE_HOST_MAX + 1],
                        uint16_t *port, struct why *why)
@@ -96,8 +95,7 @@ void resolve_print(const struct sockaddr *sa, char *out, size_t cap)
     }
 }
 
-/* --- lookups
- * ---------------------------------------------------------------------------- */
+/* --- lookups ---------------------------------------------------------------------- */
 
 /* Held by the endpoint and by every lookup's thread: the last one frees it. */
 struct resolver {

@@ -64,8 +64,7 @@ struct net_call {
     struct later later;
 };
 
-/* --- calls
- * ------------------------------------------------------------------------------ */
+/* --- calls ------------------------------------------------------------------------ */
 
 static void call_on_message(struct stream *s, const uint8_t *data, size_t len);
 static void call_on_last(struct stream *s);
@@ -316,8 +315,7 @@ static enum err on_stream_frame(struct conn *conn, const struct frame *f,
     }
 }
 
-/* --- connections
- * ------------------------------------------------------------------------ */
+/* --- connections ------------------------------------------------------------------ */
 
 static enum err conn_on_hello(struct conn *c, struct why *why)
 {
@@ -422,8 +420,7 @@ static void on_rested(evutil_socket_t fd, short what, void *arg)
     for (size_t i = 0; i < s->n_listeners; i++) evconnlistener_enable(s->listeners[i]);
 }
 
-/* --- the server
- * ------------------------------------------------------------------------- */
+/* --- the server ------------------------------------------------------------------- */
 
 enum err net_server_new(struct net_server **out, struct net *n,
                         const struct net_server_options *o, struct why *why)
@@ -567,8 +564,7 @@ void net_server_free(struct net_server *s)
     net_later(s->net, &s->later, free_server);
 }
 
-/* --- for handlers
- * ----------------------------------------------------------------------- */
+/* --- for handlers ----------------------------------------------------------------- */
 
 void net_call_listen(struct net_call *c, const struct net_call_events *events, void *user)
 {

@@ -77,8 +77,7 @@ uint16_t net_server_port(const struct net_server *s);
  * refused, not run. */
 void net_server_drain(struct net_server *s);
 
-/* --- one call
- * --------------------------------------------------------------------------- */
+/* --- one call --------------------------------------------------------------------- */
 
 /* Which events the handler wants, and what net_call_user() gives.  events is borrowed. */
 void net_call_listen(struct net_call *c, const struct net_call_events *events,

@@ -67,8 +67,7 @@ struct stream *stream_find(const struct conn *c, uint32_t id)
     return map_get(&c->by_id, &id, sizeof id);
 }
 
-/* --- out
- * -------------------------------------------------------------------------------- */
+/* --- out -------------------------------------------------------------------------- */
 
 static bool windowed(const struct stream *s)
 {
@@ -182,8 +181,7 @@ enum err stream_receive_window(struct stream *s, uint32_t bytes, struct why *why
     return ERR_OK;
 }
 
-/* --- in
- * --------------------------------------------------------------------------------- */
+/* --- in --------------------------------------------------------------------------- */
 
 /* Give back what the user has taken, not in crumbs. */
 static void give_back(struct stream *s)

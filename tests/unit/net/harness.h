@@ -174,8 +174,7 @@ static inline void world_close(struct world *w)
     event_base_free(w->base);
 }
 
-/* --- a call and how it ended
- * ------------------------------------------------------------- */
+/* --- a call and how it ended ------------------------------------------------------ */
 
 struct outcome {
     int done;
@@ -238,8 +237,7 @@ static inline struct net_request *start(struct net_channel *ch,
     return r;
 }
 
-/* --- a raw socket to the server
- * --------------------------------------------------------- */
+/* --- a raw socket to the server --------------------------------------------------- */
 
 static inline int plain_connect(const struct world *w)
 {
