@@ -167,6 +167,8 @@ check: unit check-includes ## before a commit: unit tests, format, includes that
 check-includes: ; @python3 tests/lib/check-includes
 format: ## clang-format every source
 	@git ls-files '*.c' '*.h' | xargs -r clang-format -i
+readme: all ## write the flags' tables into README.md
+	@python3 tests/lib/readme-flags --write
 bench: all ## measure the machine and the node in one run
 	@python3 tests/bench/bench.py $(ARGS)
 soak: deps-test all ## simulator, fuzzers and crash tests until told to stop
@@ -186,6 +188,6 @@ clean: ## remove build/
 help: ## this list
 	@grep -hE '^[a-z_. -]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 28
 
-.PHONY: all run test deps deps-test unit unit-build fuzz fuzz-build fuzz-bin asan tsan check check-includes format bench soak install clean help FORCE
+.PHONY: all run test deps deps-test unit unit-build fuzz fuzz-build fuzz-bin asan tsan check check-includes format readme bench soak install clean help FORCE
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
