@@ -140,9 +140,8 @@ struct progress {
     uint64_t mode_ms;     /* since when; refusals of what was sent before are old news */
     uint64_t match, next; /* match < next, always */
     uint64_t matched_ms;  /* sending time of the append that match was last proved with */
-    uint64_t
-        contact_ms; /* newest sending time it has answered to; 0 = none in this term */
-    uint64_t read;  /* newest read position it has confirmed ... */
+    uint64_t contact_ms;  /* newest sending time it answered to; 0 = none in this term */
+    uint64_t read;        /* newest read position it has confirmed ... */
     uint64_t read_sent;   /* ... and been asked for */
     uint64_t sent_ms;     /* when it was last sent something */
     uint64_t commit_sent; /* newest commit index it was told */
