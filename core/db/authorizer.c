@@ -122,6 +122,8 @@ static void see_table(struct db_conn *c, const char *table, bool write)
         c->seen.autoincrement = true;
         if (t->conflict) c->seen.conflict = true;
     }
+    /* The planner's figures: SQLite reads them with the schema. */
+    if (write && strncasecmp(table, "sqlite_stat", 11) == 0) c->seen.schema = true;
     if (write && strcasecmp(table, "sqlite_sequence") == 0) c->seen.sequence_write = true;
 }
 
@@ -162,9 +164,9 @@ int db_authorize(void *conn, int action, const char *a, const char *b, const cha
     case SQLITE_DROP_TRIGGER:
     case SQLITE_DROP_VIEW:
     case SQLITE_DROP_VTABLE:
-    case SQLITE_ALTER_TABLE:
+    case SQLITE_ALTER_TABLE: seen->schema = true; return SQLITE_OK;
     case SQLITE_REINDEX:
-    case SQLITE_ANALYZE: seen->schema = true; return SQLITE_OK;
+    case SQLITE_ANALYZE: seen->schema = seen->all_tables = true; return SQLITE_OK;
 
     case SQLITE_ATTACH: return authorize_attach(c, a);
     case SQLITE_DETACH:

@@ -59,11 +59,8 @@ void db_effect_hook(void *arg, sqlite3 *sqlite, int op, const char *schema,
     (void)schema;
     if (d->w->vacuuming) return; /* the same rows, elsewhere */
     if (op != SQLITE_DELETE && new_rowid == INT64_MAX) d->rowid_max = true;
-    if (e->table != table) {
-        e->table = table;
-        e->table_hash = db_hash_bytes(table, strlen(table));
-    }
-    uint64_t h = db_mum(e->entry ^ (uint64_t)old_rowid, e->table_hash ^ (uint64_t)op);
+    uint64_t h = db_mum(e->entry ^ (uint64_t)old_rowid,
+                        db_hash_bytes(table, strlen(table)) ^ (uint64_t)op);
     h = db_mum(h ^ (uint64_t)new_rowid, K2);
     if (op != SQLITE_DELETE && e->rows % WHOLE_ROW_EVERY == 0)
         h = hash_new_values(h, sqlite);

@@ -88,6 +88,7 @@ struct run {
     size_t muted, told;         /* results not to tell; results told */
     uint64_t started_ns;        /* the running string; 0: nobody asks */
     bool failed;                /* some statement did */
+    bool touched;               /* the schema; a rollback touches it again */
     bool in_request_tx;         /* req->transaction: COMMIT and ROLLBACK are refused */
     bool shared_tx;             /* that transaction is a savepoint in the batch */
     bool open_before;           /* an explicit transaction was open before this piece */
@@ -121,6 +122,13 @@ static void set_fatal(struct run *r, int rc, const char *what)
 {
     if (r->fatal) return;
     r->fatal = db_conn_why(r->c, rc, r->why, what);
+}
+
+/* What we know of the schema holds no longer. */
+static void schema_touched(struct run *r)
+{
+    r->touched = true;
+    r->d->schema_stale = r->d->schema_reload = true;
 }
 
 static int step_control(sqlite3_stmt *s)
@@ -201,6 +209,7 @@ static void tell_sqlite_failed(struct run *r, int rc, bool read_side)
         logger_error(d->logger, "db", "index %llu: %s", (unsigned long long)d->ctx.index,
                      sqlite3_errmsg(r->c->sqlite));
     db_effect_mix(d, (uint64_t)rc);
+    if (r->touched && sqlite3_get_autocommit(r->c->sqlite)) schema_touched(r);
     r->failed = true;
     elapsed(r);
     if ((rc & 0xff) == SQLITE_INTERRUPT && d->out_of_steps)
@@ -289,27 +298,40 @@ static int step_rows(struct run *r, struct db_prep *p, bool last)
     return rc;
 }
 
-/* VACUUM, and ANALYZE in place of PRAGMA optimize. */
-static int step_special(struct run *r, struct db_prep *p)
+/*
+ * ANALYZE and REINDEX go through the tables in the order of a hash table, which depends
+ * on how the connection came to know them; so have it read the schema again.  The
+ * statement is then prepared anew by its first step.
+ */
+static void read_schema_again(struct run *r)
 {
-    int rc;
+    db_conn_exec(r->c, "PRAGMA writable_schema=RESET");
+}
 
-    if (p->flags & PREP_OPTIMIZE) {
-        /* SQLite's own would go by what this connection happened to run since it was
-         * opened. */
-        int64_t limit = db_conn_int(r->c, "PRAGMA analysis_limit");
-        char back[64];
-        if (db_conn_int(
-                r->c,
-                "SELECT count(*) FROM sqlite_schema WHERE name NOT GLOB 'sqlite_*'") == 0)
-            return SQLITE_DONE;
-        snprintf(back, sizeof back, "PRAGMA analysis_limit=%lld", (long long)limit);
-        rc = db_conn_exec(r->c, "PRAGMA analysis_limit=400; ANALYZE");
-        db_conn_exec(r->c, back);
-        return rc == SQLITE_OK ? SQLITE_DONE : rc;
-    }
-    r->c->vacuuming = true;
-    rc = sqlite3_step(p->handle);
+/* ANALYZE in place of PRAGMA optimize, which would go by what this connection happened to
+ * run. */
+static int step_optimize(struct run *r)
+{
+    int64_t limit = db_conn_int(r->c, "PRAGMA analysis_limit");
+    char back[64];
+
+    if (db_conn_int(
+            r->c, "SELECT count(*) FROM sqlite_schema WHERE name NOT GLOB 'sqlite_*'") ==
+        0)
+        return SQLITE_DONE;
+    snprintf(back, sizeof back, "PRAGMA analysis_limit=%lld", (long long)limit);
+    read_schema_again(r);
+    int rc = db_conn_exec(r->c, "PRAGMA analysis_limit=400; ANALYZE");
+    db_conn_exec(r->c, back);
+    return rc == SQLITE_OK ? SQLITE_DONE : rc;
+}
+
+static int step_once(struct run *r, struct db_prep *p)
+{
+    if (p->flags & PREP_OPTIMIZE) return step_optimize(r);
+    if (p->flags & PREP_ALL_TABLES) read_schema_again(r);
+    r->c->vacuuming = (p->flags & PREP_VACUUM) != 0;
+    int rc = sqlite3_step(p->handle);
     r->c->vacuuming = false;
     return rc;
 }
@@ -335,11 +357,9 @@ static void note_change(struct run *r, const struct db_prep *p)
     struct db *d = r->d;
     const struct db_seen *seen = &r->c->seen;
 
-    if (p->flags & (PREP_SCHEMA | PREP_END | PREP_CONTROL | PREP_SESSION | PREP_VACUUM |
-                    PREP_OPTIMIZE)) {
-        db_stmt_cache_clear(&r->c->cache);
-        d->schema_stale = true;
-    }
+    if ((p->flags & (PREP_SCHEMA | PREP_SESSION | PREP_VACUUM | PREP_OPTIMIZE)) ||
+        (r->touched && (p->flags & PREP_CONTROL)))
+        schema_touched(r);
     if ((p->flags & PREP_PRAGMA) && seen->pragma_setting) d->schema_stale = true;
     if ((p->flags & PREP_SESSION) && !d->session_since) d->session_since = d->ctx.index;
     if (p->flags & PREP_SEQUENCE) d->rowid_max = true;
@@ -388,12 +408,7 @@ static void run_prepared(struct run *r, struct db_prep *p, bool rows, bool last)
         sqlite3_progress_handler(r->c->sqlite, 0, NULL, NULL);
     bool seed = d->rowid_max;
     if (seed) seed_rowids(d);
-    if (p->flags & (PREP_VACUUM | PREP_OPTIMIZE))
-        rc = step_special(r, p);
-    else if (wants_rows)
-        rc = step_rows(r, p, last);
-    else
-        rc = sqlite3_step(p->handle);
+    rc = wants_rows ? step_rows(r, p, last) : step_once(r, p);
     if (seed) unseed_rowids();
     if (r->req->max_steps)
         sqlite3_progress_handler(r->c->sqlite, STEP_BLOCK, on_steps, d);
@@ -441,10 +456,9 @@ static bool run_piece(struct run *r, struct db_prep *p, const struct db_binding 
         tell_failed(r, rows, text);
     } else {
         enter(r, p);
-        if (!plain) {
-            r->d->effect.table = NULL;
+        if (!plain)
             db_effect_text(r->d, sqlite3_sql(p->handle), strlen(sqlite3_sql(p->handle)));
-        }
+
         if (!r->fatal) run_prepared(r, p, rows, last);
         if ((p->flags & PREP_PRAGMA) && !r->failed) remember_pragma(r);
     }
@@ -453,30 +467,37 @@ static bool run_piece(struct run *r, struct db_prep *p, const struct db_binding 
     return ok;
 }
 
-/* Prepare the piece at sql.  A statement that takes effect while it is prepared, or
- * might, must not find the batch open. */
+/* Could a statement that begins so be plain?  Others may take effect while they are
+ * prepared. */
+static bool may_be_plain(enum db_word w)
+{
+    switch (w) {
+    case WORD_SELECT:
+    case WORD_VALUES:
+    case WORD_WITH:
+    case WORD_INSERT:
+    case WORD_REPLACE:
+    case WORD_UPDATE:
+    case WORD_DELETE: return true;
+    default: return false;
+    }
+}
+
+/* Prepare the piece at sql, in the state in which it has to find the connection. */
 static int prepare_piece(struct run *r, const char *sql, size_t len, bool whole,
                          struct db_prep **out, const char **tail)
 {
     struct db *d = r->d;
 
     whole = whole && r->req->max_steps == 0; /* counting starts with a fresh statement */
-    if (whole && (*out = db_prep_cached(r->c, sql, len))) {
+    if (whole && !d->schema_stale && (*out = db_prep_cached(r->c, sql, len))) {
         *tail = sql + len;
-        if (d->schema_stale) r->fatal = db_schema_refresh(d, r->why);
         return SQLITE_OK;
     }
-    switch (db_text_first_word(sql, len)) {
-    case WORD_PRAGMA:
-    case WORD_VACUUM:
-    case WORD_EXPLAIN:
-    case WORD_OTHER:
-        if (!r->shared_tx) batch_end(r);
-        break;
-    default:
-        if (d->schema_stale) r->fatal = db_schema_refresh(d, r->why);
-        break;
-    }
+    if (!may_be_plain(db_text_first_word(sql, len)))
+        batch_end(r);
+    else if (d->schema_stale)
+        r->fatal = db_schema_refresh(d, r->why);
     if (r->fatal) return SQLITE_ERROR;
     return db_prepare(r->c, sql, len, whole, out, tail);
 }
@@ -507,7 +528,8 @@ static void run_string(struct run *r, const struct db_stmt *in)
             return;
         }
         if (at == in->sql) rows = r->req->rows && (p->flags & PREP_READ);
-        if (rows) b.checked = true; /* a read: its parameters are missed, as on the read path */
+        if (rows)
+            b.checked = true; /* a read: its parameters are missed, as on the read path */
         last = db_text_blank(tail, end);
         unsigned flags = p->flags;
         ok = run_piece(r, p, &b, &used, rows, last);
@@ -538,32 +560,20 @@ static void run_strings(struct run *r)
  * plain statement. */
 static bool request_may_share(struct run *r)
 {
-    for (size_t i = 0; i < r->req->n; i++) {
+    for (size_t i = 0; i < r->req->n && !r->fatal; i++) {
         const struct db_stmt *in = &r->req->stmts[i];
-        struct db_prep *p = db_prep_cached(r->c, in->sql, in->sql_len);
+        struct db_prep *p;
         const char *tail;
+
         if (in->sql_len == 0) continue;
-        if (!p) {
-            enum db_word w = db_text_first_word(in->sql, in->sql_len);
-            if (w == WORD_NONE || w == WORD_OTHER || w == WORD_PRAGMA ||
-                w == WORD_VACUUM || w == WORD_EXPLAIN)
-                return false;
-            if (r->d->schema_stale) {
-                batch_end(r);
-                if (!r->fatal) r->fatal = db_schema_refresh(r->d, r->why);
-                if (r->fatal) return false;
-            }
-            if (db_prepare(r->c, in->sql, in->sql_len, true, &p, &tail) != SQLITE_OK)
-                continue;
-            bool cached = p->cached;
-            bool plain = p->flags & PREP_PLAIN;
-            db_prep_done(r->c, p);
-            if (!cached || !plain) return false;
-        } else if (!(p->flags & PREP_PLAIN)) {
-            return false;
-        }
+        if (!may_be_plain(db_text_first_word(in->sql, in->sql_len))) return false;
+        if (prepare_piece(r, in->sql, in->sql_len, true, &p, &tail) != SQLITE_OK)
+            continue; /* it will fail again, in its turn */
+        bool ok = p->cached && (p->flags & PREP_PLAIN);
+        db_prep_done(r->c, p);
+        if (!ok) return false;
     }
-    return may_share(r);
+    return !r->fatal && may_share(r);
 }
 
 static void run_own_transaction(struct run *r)
@@ -589,9 +599,7 @@ static void run_own_transaction(struct run *r)
         r->sink->ops->request_failed(r->sink, text, strlen(text));
     }
     if (!sqlite3_get_autocommit(r->c->sqlite)) db_conn_exec(r->c, "ROLLBACK");
-    db_stmt_cache_clear(
-        &r->c->cache); /* a statement may know of tables that are gone again */
-    r->d->schema_stale = true;
+    if (r->touched) schema_touched(r);
 }
 
 /*
@@ -691,8 +699,7 @@ static void end_left_open(struct run *r)
         set_fatal(r, rc, "rollback");
         return;
     }
-    db_stmt_cache_clear(&r->c->cache);
-    d->schema_stale = true;
+    if (r->touched) schema_touched(r);
     if (changed) r->sink->ops->request_failed(r->sink, LEFT_OPEN, strlen(LEFT_OPEN));
 }
 
@@ -726,8 +733,7 @@ static enum err apply(struct db *d, const struct db_context *ctx,
     if (!r.fatal && script && r.failed && !d->batch &&
         !sqlite3_get_autocommit(d->w->sqlite)) {
         db_conn_exec(d->w, "ROLLBACK");
-        db_stmt_cache_clear(&d->w->cache);
-        d->schema_stale = true;
+        if (r.touched) schema_touched(&r);
     }
     if (!r.fatal) end_left_open(&r);
     if (!r.fatal && d->w->seen.defer_fk)

@@ -35,8 +35,9 @@ enum db_prep_flag {
     PREP_VTAB = 1 << 7,    /* touches a virtual table of the schema */
     PREP_SESSION = 1 << 8, /* makes temporary objects, or attaches */
     PREP_VACUUM = 1 << 9,
-    PREP_OPTIMIZE = 1 << 10, /* PRAGMA optimize */
-    PREP_SEQUENCE = 1 << 11  /* writes to sqlite_sequence */
+    PREP_OPTIMIZE = 1 << 10,   /* PRAGMA optimize */
+    PREP_ALL_TABLES = 1 << 12, /* ANALYZE, REINDEX: may go through the list of tables */
+    PREP_SEQUENCE = 1 << 11    /* writes to sqlite_sequence */
 };
 
 /* A prepared statement: in the cache, or loose (one of several in a string, or not worth
@@ -68,10 +69,10 @@ struct db_stmt_cache {
 /* What the authorizer saw; cleared before each prepare. */
 struct db_seen {
     bool schema, session, vtab, vtab_write, autoincrement, conflict, sequence_write;
-    bool begin, end, savepoint, vacuum, optimize;
-    bool pragma;         /* any PRAGMA */
-    bool pragma_refused; /* the error is "disallowed pragma" */
-    bool pragma_setting; /* changes this connection */
+    bool begin, end, savepoint, optimize, all_tables;
+    bool pragma;          /* any PRAGMA */
+    bool pragma_refused;  /* the error is "disallowed pragma" */
+    bool pragma_setting;  /* changes this connection */
     bool pragma_question; /* asks for a setting: reads, whatever SQLite makes of it */
     bool defer_fk;
     const struct db_pragma *session_pragma; /* replicated setting, with its value */
@@ -115,9 +116,6 @@ struct db_effect {
     uint64_t index;
     uint64_t entry; /* of the entry being applied */
     uint64_t rows;  /* of the entry; decides which rows are hashed whole */
-    /* The latest table seen by the hook; forgotten when the schema may have changed. */
-    const char *table;
-    uint64_t table_hash;
 };
 
 struct db {
@@ -143,13 +141,14 @@ struct db {
     /* The shared transaction (design 6.4). */
     bool batch;                                                       /* it is open */
     sqlite3_stmt *begin, *commit, *savepoint, *release, *rollback_to; /* owned */
-    bool schema_stale; /* the next three have to be found out again */
-    bool alone;        /* nothing may share a transaction with this schema */
-    struct map tables; /* virtual and AUTOINCREMENT tables by lower-case name; owned */
-    bool triggers;     /* there are any */
-    bool rowid_max;    /* some table may hold the largest rowid (exec.c) */
-    int wal_frames;    /* in the WAL after the latest commit */
-    int wal_copied;    /* of these, frames a checkpoint has dealt with */
+    bool schema_stale;  /* the next three have to be found out again */
+    bool schema_reload; /* and SQLite has to read the schema again */
+    bool alone;         /* nothing may share a transaction with this schema */
+    struct map tables;  /* virtual and AUTOINCREMENT tables by lower-case name; owned */
+    bool triggers;      /* there are any */
+    bool rowid_max;     /* some table may hold the largest rowid (exec.c) */
+    int wal_frames;     /* in the WAL after the latest commit */
+    int wal_copied;     /* of these, frames a checkpoint has dealt with */
 
     /* What outlives a request on the write connection. */
     bool changes_stale;     /* the counters of 5.4 were reset by a load */
@@ -321,7 +320,8 @@ static inline uint64_t db_mum(uint64_t a, uint64_t b)
  * -----------------------------------------------------------------------------------------------
  */
 
-/* What the write path has to know of the schema; called when it is stale. */
+/* What the write path has to know of the schema; called when it is stale.  Forgets every
+ * statement in the cache. */
 enum err db_schema_refresh(struct db *d, struct why *why);
 void db_schema_free(struct db *d);
 /* Look for tables that hold the largest rowid, after a load. */

@@ -51,6 +51,13 @@ enum err db_schema_refresh(struct db *d, struct why *why)
     enum err e = ERR_OK;
     int rc, fk = 0;
 
+    /* A connection that has followed every change may list indexes in another order, and
+     * know other row counts, than one that was opened since, and so find rows in another
+     * order.  Nodes restart at different times: so all of them read the schema anew after
+     * each change. */
+    db_stmt_cache_clear(&c->cache);
+    if (d->schema_reload) db_conn_exec(c, "PRAGMA writable_schema=RESET");
+    d->schema_reload = false;
     db_schema_free(d);
     d->triggers = false;
     c->internal = true;

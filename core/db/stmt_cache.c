@@ -130,6 +130,7 @@ static unsigned classify(const struct db_conn *c, sqlite3_stmt *s, enum db_word 
     }
     if (seen->pragma) f |= PREP_PRAGMA;
     if (seen->optimize) f |= PREP_OPTIMIZE;
+    if (seen->all_tables) f |= PREP_ALL_TABLES;
     if (seen->schema) f |= PREP_SCHEMA;
     if (seen->session) f |= PREP_SESSION;
     if (seen->end) f |= PREP_END;
@@ -172,7 +173,8 @@ int db_prepare(struct db_conn *c, const char *sql, size_t len, bool cacheable,
     enum db_word word = db_text_first_word(sql, len);
     if (len >= (size_t)sqlite3_limit(c->sqlite, SQLITE_LIMIT_SQL_LENGTH, -1))
         return SQLITE_TOOBIG;
-    /* PRAGMAs answer from the schema as the connection knows it while they are prepared; any read brings it up to date. */
+    /* PRAGMAs answer from the schema as the connection knows it while they are prepared;
+     * any read brings it up to date. */
     if (word == WORD_PRAGMA && !c->writer) {
         struct db_seen none = c->seen;
 

@@ -127,6 +127,7 @@ struct fixture {
     struct db_reader *reader;
     struct db_context ctx;
     struct text_sink sink;
+    bool foreign_keys;
     bool commit_late; /* leave the shared transaction open between requests */
     char dir[64], path[128];
 };
@@ -135,6 +136,7 @@ static inline void fixture_open(struct fixture *f, bool on_disk, bool foreign_ke
 {
     struct why why = {0};
     memset(f, 0, sizeof *f);
+    f->foreign_keys = foreign_keys;
     strcpy(f->dir, "/tmp/rq-db-test-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     snprintf(f->path, sizeof f->path, "%s/db.sqlite", f->dir);
