@@ -614,6 +614,7 @@ static void ping(struct conn *c)
 
     put_le64(body, net_now_ms());
     c->pinged = true;
+    c->pinged_ms = net_now_ms();
     c->ping_flushed = conn_flushed(c);
     if (conn_send(c, &f, body, sizeof body)) return;
     c->ping_at = c->queued;
@@ -627,8 +628,8 @@ static void on_idle(struct conn *c)
     const struct net_limits *l = &c->net->limits;
     uint64_t flushed = conn_flushed(c);
 
+    if (c->pinged && c->heard_ms >= c->pinged_ms) c->pinged = false;
     if (quiet < l->idle_ping_ms) {
-        c->pinged = false;
         net_arm(&c->timer, l->idle_ping_ms - quiet);
     } else if (!c->pinged) {
         ping(c);

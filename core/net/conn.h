@@ -67,7 +67,8 @@ struct conn {
     struct bufferevent *bev; /* owned */
     struct evbuffer *out;    /* owned; goes to the kernel at the end of the round */
     struct event flush, timer;
-    uint64_t queued;   /* bytes ever put into out */
+    uint64_t queued; /* bytes ever put into out */
+    uint64_t pinged_ms;
     uint64_t heard_ms; /* when the last bytes came */
     uint64_t ping_at,
         ping_flushed; /* queued behind the ping; progress when it was asked */
