@@ -37,7 +37,7 @@ struct snapshots;
 struct node {
     struct node_options o; /* texts copied into names */
     struct arena names;
-    char scratch_dir[4096], wal_dir[4096], db_path[4096];
+    char scratch_dir[4096], db_path[4096];
 
     struct raft *raft;     /* owned; node thread */
     struct member *member; /* owned; node thread */

@@ -16,6 +16,7 @@
 #include "core/net/server.h"
 #include "core/node/identity.h"
 #include "core/node/peers.h"
+#include "core/node/restart.h"
 #include "core/node/snapshots.h"
 
 enum { SYNC_HERE_MAX = 4 }; /* entries of a job that the node thread syncs itself */
@@ -553,9 +554,8 @@ static enum err copy_options(struct node *n, const struct node_options *o,
     if (strlen(o->raft_addr) > RAFT_ADDR_MAX)
         return why_set(why, ERR_INVALID, "Raft address is longer than %d bytes",
                        RAFT_ADDR_MAX);
-    if (strlen(o->data_dir) > sizeof n->wal_dir - 64)
+    if (strlen(o->data_dir) > sizeof n->scratch_dir - 64)
         return why_set(why, ERR_INVALID, "data directory path is too long");
-    snprintf(n->wal_dir, sizeof n->wal_dir, "%.4000s/wal", o->data_dir);
     snprintf(n->scratch_dir, sizeof n->scratch_dir, "%.4000s/scratch", o->data_dir);
     if (o->on_disk && o->on_disk_path)
         snprintf(n->db_path, sizeof n->db_path, "%s", o->on_disk_path);
@@ -564,113 +564,26 @@ static enum err copy_options(struct node *n, const struct node_options *o,
     return ERR_OK;
 }
 
-/* raft_new() wants term and vote, which the log gives only when it has been read to its
- * end; so the entries are kept until then.  Only references: the bytes exist once. */
-struct replayed {
-    struct raft_entry *entries;
-    size_t n, cap;
-};
-
-static enum err keep_entry(const struct raft_entry *e, void *arg, struct why *why)
+static enum err restart(struct node *n, struct restarted *r, struct why *why)
 {
-    struct replayed *r = arg;
+    struct restart_options ro = {.io = n->o.io,
+                                 .logger = n->o.logger,
+                                 .data_dir = n->o.data_dir,
+                                 .prepare_in_background = true,
+                                 .raft = {.id = n->o.id,
+                                          .seed = rand_entropy(),
+                                          .heartbeat_ms = n->o.heartbeat_ms,
+                                          .election_ms = n->o.election_ms,
+                                          .lease_ms = n->o.lease_ms,
+                                          .commit_ms = n->o.commit_ms}};
+    enum err e = restart_open(r, &ro, why);
 
-    if (r->n == r->cap) {
-        size_t cap = r->cap ? r->cap * 2 : 1024;
-        struct raft_entry *p = realloc(r->entries, cap * sizeof *p);
-
-        if (p == NULL) return why_set(why, ERR_NOMEM, "out of memory");
-        r->entries = p;
-        r->cap = cap;
-    }
-    r->entries[r->n++] = *e;
-    blob_ref(e->payload);
-    return ERR_OK;
-}
-
-/* The log must go on where the snapshot ends.  One that ends before it, or holds another
- * history there, was about to be dropped when the node stopped (a snapshot had just been
- * installed). */
-static bool log_continues(const struct replayed *log, const struct snapshot_meta *snap)
-{
-    uint64_t last = log->n ? log->entries[log->n - 1].index : 0;
-    const struct raft_entry *at;
-
-    if (snap->index == 0) return true;
-    if (last < snap->index) return false;
-    if (log->entries[0].index > snap->index)
-        return true; /* raft_restore() refuses a gap */
-    at = &log->entries[snap->index - log->entries[0].index];
-    return at->term == snap->term;
-}
-
-static enum err drop_log(struct node *n, const struct snapshot_meta *snap,
-                         struct why *why)
-{
-    enum err e = wal_reset(n->wal, snap->index, snap->term, why);
-
-    if (!e) e = wal_sync(n->wal, why);
-    logger_info(n->o.logger, "store",
-                "raft log dropped, snapshot at index %" PRIu64 " is ahead of it",
-                snap->index);
-    return e;
-}
-
-static void log_log(struct node *n, const struct wal_found *found)
-{
-    struct wal_stats st;
-    char size[TEXT_SIZE_MAX];
-
-    if (found->last < found->first || found->last == 0) {
-        logger_info(n->o.logger, "store",
-                    "raft log is 0 bytes at open, no entries present");
-        return;
-    }
-    wal_stats(n->wal, &st);
-    text_size(size, st.bytes);
-    logger_info(n->o.logger, "store",
-                "raft log is %s, first index is %" PRIu64 ", last index is %" PRIu64,
-                size, found->first, found->last);
-}
-
-static enum err open_log(struct node *n, const struct snapshot_meta *snap,
-                         struct why *why)
-{
-    struct wal_options wo = {.io = n->o.io,
-                             .logger = n->o.logger,
-                             .dir = n->wal_dir,
-                             .compress_above = 64 << 10,
-                             .prepare_in_background = true};
-    struct raft_options ro = {.id = n->o.id,
-                              .seed = rand_entropy(),
-                              .heartbeat_ms = n->o.heartbeat_ms,
-                              .election_ms = n->o.election_ms,
-                              .lease_ms = n->o.lease_ms,
-                              .commit_ms = n->o.commit_ms};
-    struct raft_restored restored = {.snapshot_index = snap->index,
-                                     .snapshot_term = snap->term,
-                                     .config = snap->index ? &snap->config : NULL};
-    struct wal_found found;
-    struct replayed log = {0};
-    bool keep = true;
-    enum err e;
-
-    e = wal_open(&n->wal, &wo, &found, keep_entry, &log, why);
-    if (!e) {
-        keep = log_continues(&log, snap);
-        restored.term = found.term;
-        restored.vote = found.vote;
-        e = raft_new(&n->raft, &ro, &restored, why);
-    }
-    if (!e && !keep) e = drop_log(n, snap, why);
-    for (size_t i = 0; i < log.n; i++) {
-        if (!e && keep) e = raft_restore(n->raft, &log.entries[i], why);
-        blob_unref(log.entries[i].payload);
-    }
-    free(log.entries);
-    if (e) return err_wrap(why, e, "open log in %s", n->wal_dir);
-    if (keep) log_log(n, &found);
-    return ERR_OK;
+    if (e) return e;
+    n->wal = r->wal;
+    n->raft = r->raft;
+    r->wal = NULL;
+    r->raft = NULL;
+    return snapshots_new(&n->snapshots, n, &r->store, &r->snapshot, why);
 }
 
 enum err node_open(struct node **out, const struct node_options *o, struct why *why)
@@ -678,7 +591,7 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
     struct node *n = calloc(1, sizeof *n);
     struct db_options dbo = {0};
     struct member_options mo = {.ports = &ports};
-    struct snapshot_meta snap;
+    struct restarted found = {0};
     pthread_condattr_t attr;
     enum err e;
 
@@ -696,12 +609,8 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
     n->start_wall_ns = clock_wall_ns(o->clock);
     e = o->io->ops->mkdir(o->io, n->scratch_dir, why);
     if (!e) e = cluster_id_load(o->io, o->data_dir, &n->cluster_id, why);
-    if (!e) e = snapshots_open(&n->snapshots, n, &snap, why);
+    if (!e) e = restart(n, &found, why);
     if (e) goto fail;
-    logger_info(o->logger, "store", "%d preexisting snapshots present",
-                snap.index ? 1 : 0);
-    e = open_log(n, &snap, why);
-    if (e) goto fail_snap;
 
     dbo.path = o->on_disk ? n->db_path : NULL;
     dbo.scratch_dir = n->scratch_dir;
@@ -712,9 +621,9 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
     dbo.metrics = o->metrics;
     e = db_open(&n->db, &dbo, why);
     if (!e) e = applier_new(&n->applier, n->db, n->scratch_dir, o->logger, why);
-    if (!e && snap.index) {
+    if (!e && found.snapshot.index) {
         logger_info(o->logger, "store", "initiating node restore on node ID %s", o->id);
-        e = snapshots_restore(n->snapshots, &snap, why);
+        e = snapshots_restore(n->snapshots, &found.snapshot, why);
     }
     mo.host = n;
     mo.apply_timeout_ms = o->apply_timeout_ms ? o->apply_timeout_ms : 10000;
@@ -722,8 +631,7 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
     if (!e) e = mailbox_new(&n->box, 0, true, why);
     if (!e) e = mailbox_new(&n->wal_box, 0, false, why);
     if (!e) e = mailbox_new(&n->apply_box, 0, false, why);
-    if (e) goto fail_snap;
-    snapshot_meta_fini(&snap);
+    if (e) goto fail;
     n->base = event_base_new();
     if (n->base) {
         n->box_event =
@@ -740,11 +648,11 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
         if (e) goto fail;
     }
     publish_view(n);
+    restart_close(&found);
     *out = n;
     return ERR_OK;
-fail_snap:
-    snapshot_meta_fini(&snap);
 fail:
+    restart_close(&found);
     node_free(n);
     return e;
 }

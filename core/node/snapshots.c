@@ -17,6 +17,7 @@
 #include "core/net/client.h"
 #include "core/net/server.h"
 #include "core/node/internal.h"
+#include "core/node/restart.h"
 
 enum { CHUNK_BYTES = 256 << 10, SEND_TIMEOUT_S = 600 };
 
@@ -93,30 +94,21 @@ static void plan_check(struct snapshots *s, uint64_t now_ms)
     s->check_ms = now_ms + period + rand_below(&s->n->rand, period);
 }
 
-enum err snapshots_open(struct snapshots **out, struct node *n,
-                        struct snapshot_meta *found, struct why *why)
+enum err snapshots_new(struct snapshots **out, struct node *n,
+                       struct snapshot_store **store, const struct snapshot_meta *found,
+                       struct why *why)
 {
     struct snapshots *s = calloc(1, sizeof *s);
-    char dir[4096];
-    enum err e;
 
-    memset(found, 0, sizeof *found);
-    if (s == NULL) return why_set(why, ERR_NOMEM, "out of memory");
+    if (s == NULL) {
+        snapshot_store_close(*store);
+        *store = NULL;
+        return why_set(why, ERR_NOMEM, "out of memory");
+    }
     s->n = n;
+    s->store = *store;
+    *store = NULL;
     list_init(&s->sendings);
-    snprintf(dir, sizeof dir, "%.4000s/snapshots", n->o.data_dir);
-    e = snapshot_store_open(&s->store, n->o.io, dir, n->o.logger, why);
-    if (!e) {
-        e = snapshot_newest(s->store, found);
-        if (e == ERR_NOT_FOUND)
-            e = ERR_OK;
-        else if (!e)
-            e = snapshot_verify(s->store, found, why);
-    }
-    if (e) {
-        snapshots_free(s);
-        return e;
-    }
     s->last_size = found->size;
     s->last_changed = found->changed_index;
     plan_check(s, node_now_ms(n));
@@ -148,22 +140,7 @@ void snapshots_free(struct snapshots *s)
 enum err snapshots_restore(struct snapshots *s, const struct snapshot_meta *m,
                            struct why *why)
 {
-    struct apply_restore r = {.time_ns = m->time_ns};
-    struct snapshot_meta pinned;
-    char path[4096];
-    enum err e = snapshot_pin(s->store, &pinned, path, sizeof path);
-
-    if (e) return why_set(why, e, "the snapshot is gone");
-    r.path = path;
-    r.state.index = m->index;
-    r.state.effect_hash = m->effect_hash;
-    r.state.changed_index = m->changed_index;
-    r.state.len = m->state_len;
-    memcpy(r.state.bytes, m->state, m->state_len);
-    e = applier_restore(s->n->applier, &r, why);
-    snapshot_unpin(s->store, pinned.id);
-    snapshot_meta_fini(&pinned);
-    return e;
+    return restart_database(s->n->applier, s->store, m, why);
 }
 
 /* --- taking ----------------------------------------------------------------------- */

@@ -21,10 +21,10 @@ struct net_call;
 struct node;
 struct snapshots;
 
-/* Open the store below the data directory and give the newest snapshot, verified, in
- * *found (index 0: there is none). */
-MUST_USE enum err snapshots_open(struct snapshots **out, struct node *n,
-                                 struct snapshot_meta *found, struct why *why);
+/* Takes *store, also on failure.  found: the newest snapshot in it (index 0: none). */
+MUST_USE enum err snapshots_new(struct snapshots **out, struct node *n,
+                                struct snapshot_store **store,
+                                const struct snapshot_meta *found, struct why *why);
 /* After the threads that work for it have ended.  NULL is allowed. */
 void snapshots_free(struct snapshots *s);
 
