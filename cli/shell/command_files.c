@@ -367,6 +367,9 @@ void command_sysdump(struct session *s, const char *arg)
              i++)
             if (!s->cancelled) dump_url(s, file.file, api_addr, PATHS[i]);
     }
-    if (replace_commit(&file, &why)) session_fail(s, "%s", why.text);
+    if (s->cancelled)
+        replace_abort(&file);
+    else if (replace_commit(&file, &why))
+        session_fail(s, "%s", why.text);
     json_decref(nodes);
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <histedit.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,10 +24,11 @@ struct line {
     char *text; /* owned; the line read */
     size_t cap;
 
-    EditLine *el;         /* owned; NULL when this is no terminal */
-    History *recall;      /* owned; what the arrow keys walk through */
-    struct histfile kept; /* the same, for the file */
-    char *histfile_path;  /* owned; NULL without a home */
+    EditLine *el;              /* owned; NULL when this is no terminal */
+    History *recall;           /* owned; what the arrow keys walk through */
+    struct histfile kept;      /* the same, for the file */
+    char *histfile_path;       /* owned; NULL without a home */
+    struct sigaction old_stop; /* what Ctrl-Z does outside of editing */
 };
 
 /* --- editing
@@ -46,14 +48,45 @@ static char *on_prompt(EditLine *el)
     return (char *)(uintptr_t)line_of(el)->prompt;
 }
 
-/* A character from the terminal.  Ctrl-C makes it fail, which ends el_wgets(). */
+/* Ctrl-Z and a new window size while a line is edited.  libedit's own handling would take
+ * Ctrl-C from cancel.c as well, so the two are seen to here: as in cancel.c, a handler
+ * needs globals. */
+static volatile sig_atomic_t stop_wished, resized;
+
+static void on_signal(int sig)
+{
+    if (sig == SIGTSTP)
+        stop_wished = 1;
+    else
+        resized = 1;
+}
+
+static void heed_signals(EditLine *el)
+{
+    if (resized) {
+        resized = 0;
+        el_resize(el);
+    }
+    if (stop_wished) {
+        struct sigaction ours;
+        stop_wished = 0;
+        el_set(el, EL_PREP_TERM, 0);
+        /* Not SIGSTOP: where no shell could wake us, the kernel drops this one. */
+        sigaction(SIGTSTP, &line_of(el)->old_stop, &ours);
+        raise(SIGTSTP);
+        sigaction(SIGTSTP, &ours, NULL);
+        el_set(el, EL_PREP_TERM, 1);
+        el_set(el, EL_REFRESH);
+    }
+}
+
+/* A character from the terminal.  Ctrl-C makes it fail, which ends el_gets(). */
 static int on_getc(EditLine *el, wchar_t *out)
 {
     unsigned char bytes[8];
     size_t n = 0;
     mbstate_t state;
 
-    (void)el;
     for (;;) {
         struct pollfd fds[2] = {{.fd = STDIN_FILENO, .events = POLLIN},
                                 {.fd = cancel_fd(), .events = POLLIN}};
@@ -61,6 +94,7 @@ static int on_getc(EditLine *el, wchar_t *out)
 
         if (poll(fds, 2, -1) < 0 && errno != EINTR) return -1;
         if (cancel_wished()) return -1;
+        heed_signals(el);
         if (!(fds[0].revents & (POLLIN | POLLHUP | POLLERR))) continue;
         if (read(STDIN_FILENO, bytes + n, 1) <= 0) return errno == EINTR ? -1 : 0;
         n++;
@@ -157,7 +191,8 @@ static enum err open_editor(struct line *l, struct why *why)
     el_set(l->el, EL_CLIENTDATA, l);
     el_set(l->el, EL_PROMPT, on_prompt);
     el_set(l->el, EL_GETCFN, on_getc);
-    el_set(l->el, EL_SIGNAL, 0);
+    el_set(l->el, EL_SIGNAL,
+           1); /* Ctrl-Z and resizing; Ctrl-C is handed on to cancel.c */
     el_set(l->el, EL_HIST, history, l->recall);
     bind_keys(l->el);
     return ERR_OK;
@@ -206,8 +241,17 @@ bool line_is_terminal(const struct line *l)
 
 static enum line_event read_edited(struct line *l)
 {
+    const struct sigaction action = {.sa_handler = on_signal};
+    struct sigaction old_resize;
+    const char *typed;
     int n = 0;
-    const char *typed = el_gets(l->el, &n);
+
+    sigaction(SIGTSTP, &action, &l->old_stop);
+    sigaction(SIGWINCH, &action, &old_resize);
+    el_resize(l->el); /* it may have changed while a request ran */
+    typed = el_gets(l->el, &n);
+    sigaction(SIGTSTP, &l->old_stop, NULL);
+    sigaction(SIGWINCH, &old_resize, NULL);
 
     if (cancel_wished()) {
         cancel_clear();

@@ -139,9 +139,8 @@ static void show_table(struct session *s, const json_t *result)
     if (render_table(&text, s->mode, json_object_get(result, "columns"),
                      json_object_get(result, "values"), &why))
         session_fail(s, "%s", why.text);
-    else if (text.len > 0 && fwrite(text.data, 1, text.len, s->output) != text.len)
-        session_fail(s, "write %s: %s", s->output_name ? s->output_name : "stdout",
-                     strerror(errno));
+    else if (text.len > 0)
+        fwrite(text.data, 1, text.len, s->output);
     buf_fini(&text);
 }
 
@@ -163,7 +162,11 @@ static void show_result(struct session *s, const json_t *result)
         fputc('\n', s->output);
         if (s->changes) fprintf(s->output, "last insert ID: %" PRId64 "\n", id);
     }
-    fflush(s->output);
+    if (fflush(s->output) != 0 && s->output != stdout) {
+        char words[WORDS_ERRNO_MAX];
+        session_fail(s, "write %s: %s", s->output_name, words_errno(errno, words));
+        clearerr(s->output);
+    }
 }
 
 static void show_reply(struct session *s, const struct client_reply *reply)
@@ -302,6 +305,7 @@ enum err session_run(struct session *s, enum session_end *how, struct why *why)
         event = line_next(input, prompt, &line);
         stop = event == LINE_END || (event == LINE_READ && is_farewell(line));
         if (event == LINE_READ && !stop) run_line(s, line);
+        if (ferror(stdout)) break; /* nobody is left to read */
         /* A script that Ctrl-C is pressed at is meant to end, not to go on with its next
          * line. */
         if (!line_is_terminal(input) && (event == LINE_CANCELLED || s->cancelled)) {

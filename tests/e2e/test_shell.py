@@ -62,11 +62,11 @@ def commands(server, *lines, args=(), cwd=None):
 class Terminal:
     """The shell on a pseudo terminal."""
 
-    def __init__(self, *args, env):
+    def __init__(self, program, env):
         self.seen = ""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.execve(RQLITE, ["rqlite", *map(str, args)], env)
+            os.execvpe(program[0], program, env)
 
     def read(self):
         try:
@@ -828,9 +828,9 @@ def terminal(fake, tmp_path):
     """A factory of shells on a terminal, with a home of their own."""
     open_ones = []
 
-    def make(server, *args, **extra):
+    def make(server, *args, program=None, **extra):
         env = environment(tmp_path, TERM="xterm", LC_ALL="C.UTF-8", **extra)
-        open_ones.append(Terminal(*server.address, *args, env=env))
+        open_ones.append(Terminal(program or [RQLITE, *map(str, server.address), *args], env))
         return open_ones[-1]
 
     yield make
@@ -858,6 +858,12 @@ def test_keys_edit_the_line(fake, terminal):
     t.expect(r"Error: éx\r\n")
     t.command("\x1b[A\x1b[A\r")  # up, up
     t.expect(r"Error: \?abcd!\r\n")
+    t.command("a")
+    t.expect("a")
+    t.send("\x1a")  # Ctrl-Z: without a shell to come back from, only drawn again
+    t.expect(r"\d> a")
+    t.send("b\r")
+    t.expect(r"Error: ab\r\n")
     t.command("\x12e thr\r")  # Ctrl-R
     t.expect(r"Error: one three\r\n")
     t.command("\x04")  # Ctrl-D
@@ -929,18 +935,23 @@ def test_ctrl_c_ends_a_script(fake, tmp_path):
 
 
 def test_ctrl_z_and_back(fake, terminal):
-    t = terminal(fake({("POST", "/db/request"): echo}))
+    server = fake({("POST", "/db/request"): echo})
+    t = terminal(server, program=["bash", "--norc", "-i"], PS1="bash: ")
+    t.expect("bash: ")
+    t.send(f"{RQLITE} -p {server.port}\r")
     t.command("SELECT")
     t.expect("SELECT")
     t.send("\x1a")
-    _, status = os.waitpid(t.pid, os.WUNTRACED)
-    assert os.WIFSTOPPED(status)
-    os.kill(t.pid, signal.SIGCONT)
-    t.expect(r"\d> SELECT")  # drawn again
-    t.send(" more\r")
+    t.expect("Stopped")
+    t.expect("bash: ")
+    t.send("fg\r")
+    t.command(" more\r")
     t.expect(r"Error: SELECT more\r\n")
     t.command("exit\r")
-    assert t.end() == 0
+    t.expect("bye~")
+    t.expect("bash: ")
+    t.send("exit\r")
+    t.end()
 
 
 def test_errors_are_red_unless_told_otherwise(fake, terminal):
