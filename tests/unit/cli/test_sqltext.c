@@ -116,8 +116,7 @@ static void a_trigger_ends_with_its_end(void **state)
         "CREATE TRIGGER x AFTER INSERT ON t BEGIN\n",
         "CREATE TRIGGER x AFTER INSERT ON t BEGIN SELECT 1;",
         "CREATE TEMP TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; SELECT 2;\n",
-        "create temporary trigger x AFTER INSERT ON t BEGIN\n  SELECT CASE 1 WHEN 1 THEN "
-        "2 END;\n",
+        "create temporary trigger x BEGIN\n SELECT CASE 1 WHEN 1 THEN 2 END;\n",
         "EXPLAIN CREATE TRIGGER x AFTER INSERT ON t BEGIN SELECT 1;",
         "CREATE TRIGGER x BEGIN SELECT ';END;';",
     };
