@@ -61,7 +61,7 @@ MUST_USE enum err client_open(struct client **out, const struct client_config *c
                               struct why *why);
 void client_close(struct client *c); /* NULL is allowed */
 
-/* "127.0.0.1:4001" of the current host, and its whole "http://127.0.0.1:4001". */
+/* "127.0.0.1:4001", the current host, and how it is spoken to, "http". */
 const char *client_host(const struct client *c);
 const char *client_scheme(const struct client *c);
 
