@@ -42,6 +42,7 @@ static inline uint64_t call_max_steps(int64_t db_timeout_ns)
            (uint64_t)db_timeout_ns % 1000000 * CALL_STEPS_PER_MS / 1000000 + 1;
 }
 
+struct cluster;
 struct db_reader;
 
 struct reader_job { /* something for a reader's thread to do (readers.h) */
@@ -60,6 +61,11 @@ struct call {
     uint64_t since_ms; /* when it began to wait */
     uint64_t wait_index, wait_until_ms;
     void (*resume)(struct call *c, void *owner); /* wait_index has been applied */
+    struct {
+        struct cluster *cluster;
+        void (*done)(struct call *c); /* the caller's */
+        uint8_t kind, moves;
+    } outer; /* while core/cluster looks at the end first */
 
     void (*done)(struct call *c); /* any thread; must not block */
     atomic_bool cancelled;        /* the caller left: stop early where that is cheap */
@@ -88,7 +94,8 @@ struct call_execute { /* POST /db/execute; also a batch of queued writes */
                              reference, passes to the callee */
     struct row_sink *sink;
     uint64_t raft_index; /* result */
-    uint8_t entry_type;  /* callee's */
+    uint8_t entry_type;  /* callee's, as the next */
+    struct blob *kept;   /* core/cluster's reference to the request */
 };
 
 struct call_query { /* /db/query; and /db/request with rows set: then it may turn out to
@@ -160,6 +167,7 @@ enum ready_stage {
 struct call_ready {   /* GET /readyz */
     struct call call; /* no_leader, timeout_ns (0 = 1.5 s) */
     bool sync;
+    uint64_t sync_index; /* with sync: the leader's commit index, if known */
     enum ready_stage
         stage; /* result: the first check that failed; the cause is in why.text */
 };

@@ -444,10 +444,12 @@ static void deliver_ready(struct mail *m, void *arg)
         r->stage = READY_STORE;
         c->done(c);
     } else if (r->sync) {
+        uint64_t index = raft_commit(n->raft);
+
+        if (r->sync_index > index) index = r->sync_index;
         r->stage = READY_SYNC; /* should the wait end in a time-out */
         c->resume = ready_applied;
-        member_wait_applied(n->member, c, raft_commit(n->raft), timeout_ms,
-                            node_now_ms(n));
+        member_wait_applied(n->member, c, index, timeout_ms, node_now_ms(n));
     } else {
         ready_applied(c, n);
     }
