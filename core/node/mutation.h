@@ -12,11 +12,12 @@
 
 enum node_mutations {
     NODE_MUT_NONE,
-    NODE_MUT_SKIP_SYNC,       /* the wal thread reports as durable what is only written */
-    NODE_MUT_FETCH_UNCHECKED, /* entries of the wrong place go to the state machine */
-    NODE_MUT_KEEP_LOG,        /* a log that a snapshot has overtaken is kept at restart */
-    NODE_MUT_PIN_LATE,        /* a snapshot claims less than its image holds */
-    NODE_MUT_WEAK_TOO_EARLY   /* reads do not wait until what they need is applied */
+    NODE_MUT_SKIP_SYNC,           /* durable is what has only been written */
+    NODE_MUT_ACK_PAST_WAL,        /* an ack for which nothing is written does not queue */
+    NODE_MUT_TAKEN_TOO_EARLY,     /* the log is dropped before the snapshot is durable */
+    NODE_MUT_NOT_RESTORED,        /* an installed snapshot is not put into the database */
+    NODE_MUT_READ_BEFORE_APPLIED, /* reads do not wait for their position */
+    NODE_MUT_LOST_IS_REFUSED      /* of a write that may still happen: "not leader" */
 };
 
 #ifdef RAFT_MUTATIONS

@@ -628,6 +628,7 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
     mo.host = n;
     mo.apply_timeout_ms = o->apply_timeout_ms ? o->apply_timeout_ms : 10000;
     if (!e) e = member_new(&n->member, n->raft, &mo, why);
+    if (!e) e = snapshots_begin(n->snapshots, why);
     if (!e) e = mailbox_new(&n->box, 0, true, why);
     if (!e) e = mailbox_new(&n->wal_box, 0, false, why);
     if (!e) e = mailbox_new(&n->apply_box, 0, false, why);

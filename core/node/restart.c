@@ -8,7 +8,6 @@
 
 #include "core/base/logger.h"
 #include "core/base/text.h"
-#include "core/node/mutation.h"
 
 enum { COMPRESS_ABOVE = 64 << 10 }; /* bytes of a payload */
 
@@ -34,34 +33,6 @@ static enum err keep_entry(const struct raft_entry *e, void *arg, struct why *wh
     r->entries[r->n++] = *e;
     blob_ref(e->payload);
     return ERR_OK;
-}
-
-/* The log must go on where the snapshot ends.  One that ends before it, or holds another
- * history there, was about to be dropped when the node stopped (a snapshot had just been
- * installed). */
-static bool log_continues(const struct replayed *log, const struct snapshot_meta *snap)
-{
-    uint64_t last = log->n ? log->entries[log->n - 1].index : 0;
-    const struct raft_entry *at;
-
-    if (snap->index == 0) return true;
-    if (last < snap->index) return false;
-    if (log->entries[0].index > snap->index)
-        return true; /* raft_restore() refuses a gap */
-    at = &log->entries[snap->index - log->entries[0].index];
-    return at->term == snap->term;
-}
-
-static enum err drop_log(struct wal *w, const struct restart_options *o,
-                         const struct snapshot_meta *snap, struct why *why)
-{
-    enum err e = wal_reset(w, snap->index, snap->term, why);
-
-    if (!e) e = wal_sync(w, why);
-    logger_info(o->logger, "store",
-                "raft log dropped, snapshot at index %" PRIu64 " is ahead of it",
-                snap->index);
-    return e;
 }
 
 static void log_log(const struct wal *w, const struct restart_options *o,
@@ -97,25 +68,23 @@ static enum err open_log(struct restarted *out, const struct restart_options *o,
                                      .config = snap->index ? &snap->config : NULL};
     struct wal_found found;
     struct replayed log = {0};
-    bool keep = true;
     enum err e;
 
     e = wal_open(&out->wal, &wo, &found, keep_entry, &log, why);
     if (!e) {
-        keep = log_continues(&log, snap);
         restored.term = found.term;
         restored.vote = found.vote;
         e = raft_new(&out->raft, &o->raft, &restored, why);
     }
-    if (!e && !keep && !node_mutation(NODE_MUT_KEEP_LOG))
-        e = drop_log(out->wal, o, snap, why);
+    /* A log that ends before the snapshot, or holds another history there, was about to
+     * be dropped when the node stopped: raft does that in its first step. */
     for (size_t i = 0; i < log.n; i++) {
-        if (!e && keep) e = raft_restore(out->raft, &log.entries[i], why);
+        if (!e) e = raft_restore(out->raft, &log.entries[i], why);
         blob_unref(log.entries[i].payload);
     }
     free(log.entries);
     if (e) return err_wrap(why, e, "open log in %s", dir);
-    if (keep) log_log(out->wal, o, &found);
+    log_log(out->wal, o, &found);
     return ERR_OK;
 }
 

@@ -3,10 +3,8 @@
  * snapshots: when this node takes one, and how one travels to a member whose log is too
  * far behind.
  *
- * Taking: the node thread says where (exactly after the entries handed over so far), the
- * apply thread pins a reader there, a reader thread copies and syncs the image while
- * entries are applied on, the node thread lets the log be truncated.  Sending and
- * receiving: a stream of class NET_BULK, so that it never delays a heartbeat.
+ * The steps are those of images.h.  Here are the thresholds, the calls that ask for one,
+ * and the streams, which are of class NET_BULK, so that they never delay a heartbeat.
  *
  * Owner: the node thread, except where noted.
  */
@@ -31,6 +29,9 @@ void snapshots_free(struct snapshots *s);
 /* Put the snapshot's content into the node's database.  Before the threads start. */
 MUST_USE enum err snapshots_restore(struct snapshots *s, const struct snapshot_meta *m,
                                     struct why *why);
+
+/* Once the node has its member.  Before the threads start. */
+MUST_USE enum err snapshots_begin(struct snapshots *s, struct why *why);
 
 /* Look whether one is due; call after every turn, it is quick.  */
 void snapshots_consider(struct snapshots *s, uint64_t now_ms);
