@@ -3,6 +3,7 @@
 RQLITED and RQLITE name other binaries than the build's; VARIANT names another build.  Tests wait for
 conditions, with a limit, and never for a while.
 """
+import ctypes
 import http.client
 import json
 import os
@@ -26,6 +27,7 @@ RQLITED = os.environ.get("RQLITED") or os.path.join(BIN, "rqlited")
 RQLITE = os.environ.get("RQLITE") or os.path.join(BIN, "rqlite")
 PATIENCE = 120 if SANITIZED else 60  # seconds any condition may take on a busy machine
 
+LIBC = ctypes.CDLL(None)
 SANITIZER_SPOKE = re.compile(r"(ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error: )")
 
 
@@ -69,6 +71,11 @@ def _candidates():
         if _candidates.next >= start + 100:
             _candidates.next = start
         yield _candidates.next
+
+
+def die_with_us():
+    """In a child before exec: no node survives a test run that was killed."""
+    LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 class Answer:
@@ -121,7 +128,7 @@ class Node:
         with open(self.log_path, "ab") as log:
             self.log_start = log.tell()
             self.process = subprocess.Popen(command or self.command(*self.flags), stdin=subprocess.DEVNULL,
-                                            stdout=subprocess.DEVNULL, stderr=log, env=env)
+                                            stdout=subprocess.DEVNULL, stderr=log, env=env, preexec_fn=die_with_us)
         self.starts += 1
         return self
 

@@ -42,7 +42,7 @@ def test_log_lines_of_a_first_start_in_order(node):
         r"\[rqlited\] .* rqlited starting, version v\S+, SQLite 3\.\d+\.\d+, commit \w+, "
         r"compiler \(toolchain\) (gcc|clang), compiler \(command\) (gcc|clang)",
         r"\[rqlited\] .*target architecture is \w+, operating system target is linux",
-        r"\[rqlited\] .* launch command: .*rqlited -node-id 1 .*data",
+        r"\[rqlited\] .* launch command: .*rqlited\S* -node-id 1 .*data",
         r"\[rqlited\] .* no preexisting node state detected in .*data, node may be bootstrapping",
         r"\[http\] .* service listening on 127\.0\.0\.1:%d" % node.http,
         r"\[store\] .* opening store with node ID 1, listening on 127\.0\.0\.1:%d" % node.raft,
