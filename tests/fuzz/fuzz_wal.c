@@ -10,7 +10,7 @@
 #include "core/base/crc32c.h"
 #include "core/wal/segment.h"
 #include "core/wal/wal.h"
-#include "tests/unit/wal/faulty_io.c"
+#include "tests/lib/faulty_io.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -12,7 +12,7 @@
 
 #include "core/raft/raft.h"
 #include "core/wal/wal.h"
-#include "tests/unit/wal/faulty_io.h"
+#include "tests/lib/faulty_io.h"
 
 /* What a log holds, or should. */
 struct model {

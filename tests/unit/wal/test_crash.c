@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "core/base/blob.h"
-#include "tests/unit/wal/faulty_io.c"
+#include "tests/lib/faulty_io.c"
 #include "tests/unit/wal/harness.c"
 
 enum { SMALL = 16384, STEPS_MAX = 4000 };

@@ -12,7 +12,7 @@
 
 #include "core/base/blob.h"
 #include "core/base/clock.h"
-#include "tests/unit/wal/faulty_io.c"
+#include "tests/lib/faulty_io.c"
 #include "tests/unit/wal/harness.c"
 
 static char dir[64];

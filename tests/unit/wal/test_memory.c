@@ -53,7 +53,7 @@ static char *test_strdup(const char *s)
 
 #include <cmocka.h>
 
-#include "tests/unit/wal/faulty_io.c"
+#include "tests/lib/faulty_io.c"
 #include "tests/unit/wal/harness.c"
 
 enum { ENTRIES = 300 };

@@ -11,7 +11,7 @@
 #include "core/base/bytes.h"
 #include "core/base/crc32c.h"
 #include "core/wal/segment.h"
-#include "tests/unit/wal/faulty_io.c"
+#include "tests/lib/faulty_io.c"
 #include "tests/unit/wal/harness.c"
 
 enum { SMALL = 16384, BATCHES = 6 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tests/unit/wal/faulty_io.h"
+#include "tests/lib/faulty_io.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +45,7 @@ struct faulty {
     uint64_t ops, writes, syncs;
     uint64_t fail_at, die_at; /* in ops; 0 = never */
     enum err fail_with;
-    bool dead, changed;
+    bool dead, changed, imports;
     size_t open;
 };
 
@@ -96,6 +96,35 @@ static bool dir_remove(struct dir *d, const char *name)
     return true;
 }
 
+/* What is left of name below the directory path; NULL if it is not in there. */
+static const char *below(const char *name, const char *path)
+{
+    size_t len = strlen(path);
+
+    return strncmp(name, path, len) == 0 && name[len] == '/' ? name + len + 1 : NULL;
+}
+
+static bool dir_holds(const struct dir *d, const char *path)
+{
+    for (size_t i = 0; i < d->n; i++)
+        if (below(d->names[i].name, path)) return true;
+    return false;
+}
+
+/* The name has moved if it is below from. */
+static void move_name(char name[NAME_MAX_BYTES], const char *from, const char *to)
+{
+    const char *rest = below(name, from);
+    char moved[NAME_MAX_BYTES];
+
+    if (rest == NULL) return;
+    CHECK(strlen(to) + 1 + strlen(rest) < sizeof moved);
+    strcpy(moved, to);
+    strcat(moved, "/");
+    strcat(moved, rest);
+    strcpy(name, moved);
+}
+
 static void dir_apply(struct dir *d, const struct dir_change *c)
 {
     struct name *from;
@@ -108,6 +137,8 @@ static void dir_apply(struct dir *d, const struct dir_change *c)
         struct inode *inode = from->inode;
         dir_remove(d, c->from);
         dir_put(d, c->name, inode);
+    } else {
+        for (size_t i = 0; i < d->n; i++) move_name(d->names[i].name, c->from, c->name);
     }
 }
 
@@ -332,16 +363,39 @@ static enum err faulty_mkdir(struct io *io, const char *path, struct why *why)
     return begin((struct faulty *)io, NULL, false, path, why);
 }
 
+/* A file that SQLite, say, has made on the real disk. */
+static struct inode *import(struct faulty *f, const char *path)
+{
+    FILE *in = f->imports ? fopen(path, "rb") : NULL;
+    struct inode *inode;
+    char piece[1 << 14];
+    size_t n;
+
+    if (in == NULL) return NULL;
+    inode = inode_new(f);
+    while ((n = fread(piece, 1, sizeof piece, in)) > 0)
+        change(inode, inode->len, piece, n);
+    fclose(in);
+    return inode;
+}
+
 static enum err faulty_op_rename(struct io *io, const char *from, const char *to,
                                  struct why *why)
 {
     struct faulty *f = (struct faulty *)io;
     bool dying;
     enum err e = begin(f, &dying, true, from, why);
+    struct inode *real = NULL;
 
-    if (!e && dir_find(&f->now, from) == NULL)
-        return why_set(why, ERR_NOT_FOUND, "%s: not found", from);
-    if (!e || dying) dir_change(f, to, from, NULL);
+    if (e && !dying) return e;
+    if (dir_find(&f->now, from) == NULL && !dir_holds(&f->now, from)) {
+        real = import(f, from);
+        if (real == NULL) return why_set(why, ERR_NOT_FOUND, "%s: not found", from);
+        (void)remove(from);
+    }
+    if (dir_holds(&f->now, to))
+        return why_set(why, ERR_IO, "rename %s: Directory not empty", from);
+    dir_change(f, to, real ? "" : from, real);
     return e;
 }
 
@@ -357,16 +411,49 @@ static enum err faulty_unlink(struct io *io, const char *path, struct why *why)
     return e;
 }
 
-/* There is one tree; any sync of a directory syncs all names in it. */
+static bool is_in(const char *name, const char *dir)
+{
+    const char *rest = below(name, dir);
+
+    return rest != NULL && strchr(rest, '/') == NULL;
+}
+
+/* A directory's sync is for the names in it alone. */
 static enum err faulty_sync_dir(struct io *io, const char *path, struct why *why)
 {
     struct faulty *f = (struct faulty *)io;
     enum err e = begin(f, NULL, false, path, why);
+    size_t kept = 0;
 
     if (e) return e;
-    for (size_t i = 0; i < f->n_changes; i++) dir_apply(&f->synced, &f->changes[i]);
-    f->n_changes = 0;
+    for (size_t i = 0; i < f->n_changes; i++) {
+        struct dir_change c = f->changes[i];
+        if (!is_in(c.name, path)) {
+            f->changes[kept++] = c;
+            continue;
+        }
+        dir_apply(&f->synced, &c);
+        for (size_t k = 0; k < kept && c.from[0] != '\0'; k++) {
+            move_name(f->changes[k].name, c.from, c.name);
+            move_name(f->changes[k].from, c.from, c.name);
+        }
+    }
+    f->n_changes = kept;
     return ERR_OK;
+}
+
+/* The i-th name is the first with this component below path. */
+static bool is_first(const struct dir *d, size_t i, const char *path, size_t len)
+{
+    const char *rest = below(d->names[i].name, path);
+
+    for (size_t k = 0; k < i; k++) {
+        const char *other = below(d->names[k].name, path);
+        if (other != NULL && strncmp(other, rest, len) == 0 &&
+            (other[len] == '\0' || other[len] == '/'))
+            return false;
+    }
+    return true;
 }
 
 static enum err faulty_list(struct io *io, const char *path,
@@ -374,12 +461,15 @@ static enum err faulty_list(struct io *io, const char *path,
                             struct why *why)
 {
     struct faulty *f = (struct faulty *)io;
-    size_t len = strlen(path);
     enum err e = begin(f, NULL, false, path, why);
 
     for (size_t i = 0; i < f->now.n && !e; i++) {
-        const char *name = f->now.names[i].name;
-        if (strncmp(name, path, len) == 0 && name[len] == '/') each(name + len + 1, arg);
+        const char *rest = below(f->now.names[i].name, path);
+        size_t len = rest != NULL ? strcspn(rest, "/") : 0;
+        char name[NAME_MAX_BYTES];
+        if (rest == NULL || !is_first(&f->now, i, path, len)) continue;
+        snprintf(name, sizeof name, "%.*s", (int)len, rest);
+        each(name, arg);
     }
     return e;
 }
@@ -399,6 +489,15 @@ static const struct io_ops faulty_io_ops = {
     .list = faulty_list,
 };
 
+static void inode_free(struct inode *i)
+{
+    forget_changes(i);
+    free(i->changes);
+    free(i->now);
+    free(i->synced);
+    free(i);
+}
+
 /* --- the disk --------------------------------------------------------------------- */
 
 struct faulty *faulty_new(void)
@@ -412,13 +511,7 @@ struct faulty *faulty_new(void)
 void faulty_free(struct faulty *f)
 {
     if (f == NULL) return;
-    for (size_t i = 0; i < f->n_inodes; i++) {
-        forget_changes(f->inodes[i]);
-        free(f->inodes[i]->changes);
-        free(f->inodes[i]->now);
-        free(f->inodes[i]->synced);
-        free(f->inodes[i]);
-    }
+    for (size_t i = 0; i < f->n_inodes; i++) inode_free(f->inodes[i]);
     free(f->inodes);
     free(f->changes);
     free(f);
@@ -438,6 +531,11 @@ struct faulty *faulty_clone(const struct faulty *f)
         faulty_set(copy, n->name, n->inode->now, n->inode->len);
     }
     return copy;
+}
+
+void faulty_import(struct faulty *f)
+{
+    f->imports = true;
 }
 
 uint64_t faulty_ops(const struct faulty *f)
@@ -476,6 +574,23 @@ bool faulty_dead(const struct faulty *f)
     return f->dead;
 }
 
+/* Nothing is open, and now and synced are the same. */
+static void forget_unnamed(struct faulty *f)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < f->n_inodes; i++) {
+        bool named = false;
+        for (size_t k = 0; k < f->now.n && !named; k++)
+            named = f->now.names[k].inode == f->inodes[i];
+        if (named)
+            f->inodes[kept++] = f->inodes[i];
+        else
+            inode_free(f->inodes[i]);
+    }
+    f->n_inodes = kept;
+}
+
 void faulty_crash(struct faulty *f, struct rand *r, size_t granule)
 {
     CHECK(f->open == 0);
@@ -483,6 +598,7 @@ void faulty_crash(struct faulty *f, struct rand *r, size_t granule)
         if (rand_below(r, 2) == 0) dir_apply(&f->synced, &f->changes[i]);
     f->n_changes = 0;
     f->now = f->synced;
+    forget_unnamed(f);
     for (size_t i = 0; i < f->n_inodes; i++) inode_crash(f->inodes[i], r, granule);
     faulty_restart(f);
 }

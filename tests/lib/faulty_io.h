@@ -8,10 +8,13 @@
  * others; any subset of the changes to a directory since its last sync has happened, in
  * order.
  *
+ * Directories are but the names below them: mkdir does nothing, an empty one is not
+ * there.
+ *
  * One thread.  Test programs and fuzzers include faulty_io.c.
  */
-#ifndef TESTS_UNIT_WAL_FAULTY_IO_H
-#define TESTS_UNIT_WAL_FAULTY_IO_H
+#ifndef TESTS_LIB_FAULTY_IO_H
+#define TESTS_LIB_FAULTY_IO_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,6 +31,9 @@ struct io *faulty_io(struct faulty *f);
 
 /* A new disk with the same files, all synced; faults are not copied. */
 struct faulty *faulty_clone(const struct faulty *f);
+
+/* A rename from a name that is not here takes the file from the real disk. */
+void faulty_import(struct faulty *f);
 
 /* Operations so far: opens, reads, writes, syncs, ... all but close. */
 uint64_t faulty_ops(const struct faulty *f);
