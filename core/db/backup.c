@@ -112,10 +112,37 @@ static enum err dump_to(struct db_conn *c, const char *const *tables, const char
     return e;
 }
 
+static enum err backup_file(struct db_reader *r, enum db_backup_format format,
+                            const char *path, struct why *why)
+{
+    sqlite3_vfs *files = NULL;
+    enum err e =
+        db_vfs_clock_new(&files, sqlite3_vfs_find(NULL), NULL, r->db->scratch_dir, why);
+
+    if (e) return e;
+    e = format == DB_BACKUP_VACUUM ? copy_vacuumed(r->conn, files, path, why)
+                                   : copy_pages(r->conn, files, path, why);
+    if (!e) e = set_versions(path, format == DB_BACKUP_WAL ? 2 : 1, why);
+    db_vfs_clock_free(files);
+    return e;
+}
+
+/* SQLite follows no links, so what is named by a descriptor is made elsewhere first. */
+static enum err backup_by_way_of(const char *temp, struct db_reader *r,
+                                 enum db_backup_format format, const char *path,
+                                 struct why *why)
+{
+    unlink(temp);
+    enum err e = backup_file(r, format, temp, why);
+    if (!e) e = db_copy_file(temp, path, why);
+    unlink(temp);
+    return e;
+}
+
 enum err db_reader_backup(struct db_reader *r, enum db_backup_format format,
                           const char *const *tables, const char *path, struct why *why)
 {
-    sqlite3_vfs *files = NULL;
+    char temp[4200];
     enum err e = db_reader_refresh(r, why);
 
     if (e) return e;
@@ -125,11 +152,7 @@ enum err db_reader_backup(struct db_reader *r, enum db_backup_format format,
         r->conn->internal = false;
         return e;
     }
-    e = db_vfs_clock_new(&files, sqlite3_vfs_find(NULL), NULL, r->db->scratch_dir, why);
-    if (e) return e;
-    e = format == DB_BACKUP_VACUUM ? copy_vacuumed(r->conn, files, path, why)
-                                   : copy_pages(r->conn, files, path, why);
-    if (!e) e = set_versions(path, format == DB_BACKUP_WAL ? 2 : 1, why);
-    db_vfs_clock_free(files);
-    return e;
+    if (strncmp(path, "/proc/", 6) != 0) return backup_file(r, format, path, why);
+    snprintf(temp, sizeof temp, "%s/backup-%p", r->db->scratch_dir, (void *)r);
+    return backup_by_way_of(temp, r, format, path, why);
 }

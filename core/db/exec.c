@@ -32,6 +32,8 @@ enum {
     SESSION_ENTRIES = 1000 /* temporary objects live this long; see session_end_due() */
 };
 
+static const uint64_t RETRY_NS = 1000000000;
+
 static const char NO_TRANSACTION[] = "cannot commit - no transaction is active";
 static const char REFUSED[] = "attempt to change database via query operation";
 static const char TIMED_OUT[] = "execute timeout";
@@ -778,7 +780,12 @@ static void checkpoint(struct db *d)
     int mode = SQLITE_CHECKPOINT_PASSIVE, frames = 0, copied = 0;
 
     if (d->wal_frames < d->wal_copied) d->wal_copied = 0; /* it has started over */
-    if (d->wal_frames - d->wal_copied < CHECKPOINT_FRAMES) return;
+    if (d->wal_frames - d->wal_copied < CHECKPOINT_FRAMES) {
+        /* Large, because a reader was in the way: look again now and then. */
+        if (d->wal_frames < RESTART_FRAMES ||
+            clock_mono_ns(d->clock) - d->wal_tried_ns < RETRY_NS)
+            return;
+    }
     if (d->wal_frames >= TRUNCATE_FRAMES)
         mode = SQLITE_CHECKPOINT_TRUNCATE;
     else if (d->wal_frames >= RESTART_FRAMES)
@@ -790,6 +797,7 @@ static void checkpoint(struct db *d)
     if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY)
         logger_warn(d->logger, "db", "checkpoint: %s", sqlite3_errmsg(d->w->sqlite));
     d->wal_copied = d->wal_frames;
+    d->wal_tried_ns = clock_mono_ns(d->clock);
     if (rc == SQLITE_OK && mode != SQLITE_CHECKPOINT_PASSIVE)
         d->wal_frames = d->wal_copied = 0;
 }

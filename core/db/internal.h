@@ -149,6 +149,7 @@ struct db {
     bool rowid_max;     /* some table may hold the largest rowid (exec.c) */
     int wal_frames;     /* in the WAL after the latest commit */
     int wal_copied;     /* of these, frames a checkpoint has dealt with */
+    uint64_t wal_tried_ns; /* when a checkpoint was last tried */
 
     /* What outlives a request on the write connection. */
     bool changes_stale;     /* the counters of 5.4 were reset by a load */
@@ -348,6 +349,9 @@ void db_sink_error(struct row_sink *sink, bool read_side, const char *text);
 
 /* Everything as SQL text into fd, in one read transaction; sqlite is in none. */
 enum err db_dump(sqlite3 *sqlite, const char *const *tables, int fd, struct why *why);
+
+/* load.c: overwrite the file to, which exists, by the bytes of another. */
+enum err db_copy_file(const char *from, const char *to, struct why *why);
 
 /* vfs_image.c: open a file, complete by itself, whatever its journal mode says.  Ended,
  * even on an error, by db_image_close(). */

@@ -162,24 +162,24 @@ static int repage(sqlite3 *from, sqlite3 *to)
     return sqlite3_exec(to, "PRAGMA page_size=4096; VACUUM;", NULL, NULL, NULL);
 }
 
-static enum err copy_back(const char *from, const char *to, struct why *why)
+enum err db_copy_file(const char *from, const char *to, struct why *why)
 {
     char block[1 << 16];
     uint64_t at = 0;
     int in = open(from, O_RDONLY | O_CLOEXEC),
         out = open(to, O_WRONLY | O_TRUNC | O_CLOEXEC);
-    enum err e = in < 0 || out < 0 ? why_errno(why, "rewrite %s", to) : ERR_OK;
+    enum err e = in < 0 || out < 0 ? why_errno(why, "write %s", to) : ERR_OK;
 
     while (!e) {
         ssize_t n = pread(in, block, sizeof block, (off_t)at);
         if (n == 0) break;
         if (n < 0 || pwrite(out, block, (size_t)n, (off_t)at) != n)
-            e = why_errno(why, "rewrite %s", to);
+            e = why_errno(why, "write %s", to);
         else
             at += (uint64_t)n;
     }
     if (in >= 0) close(in);
-    if (out >= 0 && close(out) != 0 && !e) e = why_errno(why, "rewrite %s", to);
+    if (out >= 0 && close(out) != 0 && !e) e = why_errno(why, "write %s", to);
     return e;
 }
 
@@ -216,7 +216,7 @@ static enum err convert(sqlite3 *from, const char *path, const struct header *h,
                     "invalid SQLite data: %s",
                     to ? sqlite3_errmsg(to) : sqlite3_errstr(rc));
     sqlite3_close(to);
-    if (!e) e = copy_back(temp, path, why);
+    if (!e) e = db_copy_file(temp, path, why);
     unlink(temp);
     return e;
 }

@@ -105,6 +105,9 @@ void db_sink_sqlite_error(struct db_conn *c, int rc, bool read_side,
     int os = sqlite3_system_errno(c->sqlite), kind = rc & 0xff;
     char both[600];
 
+    /* VACUUM INTO asks in the middle of its work, and then the words are others. */
+    if (kind == SQLITE_AUTH && strcmp(text, "authorization denied") == 0)
+        text = "not authorized";
     if (os && (kind == SQLITE_IOERR || kind == SQLITE_CANTOPEN || kind == SQLITE_FULL)) {
         snprintf(both, sizeof both, "%s: %s", text, strerror(os));
         text = both;

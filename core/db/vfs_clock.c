@@ -8,8 +8,7 @@
  * (design 6.2).  Files are opened by the VFS below, whose methods then serve them without
  * a detour.
  *
- * Two small things besides: temporary files go to the scratch directory, and names below
- * /proc/self/fd are taken as they are (they may stand for a file that has no other name).
+ * Besides, temporary files go to the scratch directory.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -68,10 +67,6 @@ static int clock_access(sqlite3_vfs *v, const char *name, int flags, int *out)
 
 static int clock_full_path(sqlite3_vfs *v, const char *name, int n, char *out)
 {
-    if (strncmp(name, "/proc/self/fd/", 14) == 0) {
-        sqlite3_snprintf(n, out, "%s", name);
-        return SQLITE_OK;
-    }
     return of(v)->base->xFullPathname(of(v)->base, name, n, out);
 }
 
