@@ -489,27 +489,41 @@ static enum err bind_one(int *out, const char *host, uint16_t port, struct why *
     return e;
 }
 
+/* fd listens already. */
+static enum err accept_from(struct net_server *s, int fd, struct why *why)
+{
+    struct evconnlistener *l;
+
+    if (s->n_listeners == LISTENERS_MAX)
+        return why_set(why, ERR_TOO_BIG, "more than %d addresses", LISTENERS_MAX);
+    l = evconnlistener_new(s->net->base, on_accept, s,
+                           LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+    if (l == NULL) return why_set(why, ERR_NOMEM, "out of memory");
+    evconnlistener_set_error_cb(l, on_accept_error);
+    s->listeners[s->n_listeners++] = l;
+    return ERR_OK;
+}
+
 enum err net_server_listen(struct net_server *s, const char *address, struct why *why)
 {
     char host[RESOLVE_HOST_MAX + 1];
-    struct evconnlistener *l;
     uint16_t port;
     int fd;
     enum err e = resolve_split(address, host, &port, why);
 
-    if (!e && s->n_listeners == LISTENERS_MAX)
-        e = why_set(why, ERR_TOO_BIG, "more than %d addresses", LISTENERS_MAX);
     if (!e) e = bind_one(&fd, host, port, why);
-    if (e) return err_wrap(why, e, "listen on %s", address);
-    l = evconnlistener_new(s->net->base, on_accept, s,
-                           LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
-    if (l == NULL) {
-        close(fd);
-        return why_set(why, ERR_NOMEM, "listen on %s: out of memory", address);
+    if (!e) {
+        e = accept_from(s, fd, why);
+        if (e) close(fd);
     }
-    evconnlistener_set_error_cb(l, on_accept_error);
-    s->listeners[s->n_listeners++] = l;
-    return ERR_OK;
+    return e ? err_wrap(why, e, "listen on %s", address) : ERR_OK;
+}
+
+enum err net_server_listen_fd(struct net_server *s, int fd, struct why *why)
+{
+    if (evutil_make_socket_nonblocking(fd) != 0 || listen(fd, BACKLOG) != 0)
+        return why_errno(why, "listen");
+    return accept_from(s, fd, why);
 }
 
 uint16_t net_server_port(const struct net_server *s)

@@ -70,6 +70,10 @@ MUST_USE enum err net_server_add(struct net_server *s, const struct net_service 
 MUST_USE enum err net_server_listen(struct net_server *s, const char *address,
                                     struct why *why);
 
+/* Listen on a socket that is bound already.  On ERR_OK it is the server's; else it stays
+ * the caller's.  ERR_IO. */
+MUST_USE enum err net_server_listen_fd(struct net_server *s, int fd, struct why *why);
+
 /* Port of the first listener; 0 if there is none. */
 uint16_t net_server_port(const struct net_server *s);
 

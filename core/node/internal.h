@@ -54,7 +54,8 @@ struct node {
     struct net_server *server;
     struct peers *peers;
     struct snapshots *snapshots; /* owned; node thread */
-    uint64_t cluster_id;         /* 0 = not part of a cluster yet; node thread */
+    _Atomic uint64_t
+        cluster_id; /* 0 = not part of a cluster yet; set by the node thread */
     struct event *box_event, *timer;
     uint64_t timer_ms;  /* when the timer will fire; UINT64_MAX = not set */
     uint64_t last_wall; /* the leader's clock never runs backwards */
@@ -82,6 +83,7 @@ struct node {
     struct {                     /* for /nodes, from any thread */
         struct raft_member *members;
         size_t n;
+        uint64_t index;
     } view;
 
     uint64_t start_wall_ns;

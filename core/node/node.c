@@ -336,6 +336,7 @@ static void publish_view(struct node *n)
     free(n->view.members);
     n->view.members = copy;
     n->view.n = copy ? c->n : 0;
+    n->view.index = c->index;
     pthread_cond_broadcast(&n->lock_changed);
     pthread_mutex_unlock(&n->lock);
 }
@@ -512,7 +513,12 @@ static enum err open_net(struct node *n, struct why *why)
     po.net = n->net;
     if (!e) e = peers_new(&n->peers, &po, why);
     if (!e) e = net_server_add(n->server, &net_service_raft, raft_methods, n);
-    if (!e) e = net_server_listen(n->server, n->o.raft_bind, why);
+    if (!e && n->o.raft_fd > 0) {
+        e = net_server_listen_fd(n->server, n->o.raft_fd, why);
+        if (!e) n->o.raft_fd = 0;
+    } else if (!e) {
+        e = net_server_listen(n->server, n->o.raft_bind, why);
+    }
     if (!e) e = peers_set(n->peers, raft_config(n->raft));
     return e;
 }
@@ -608,7 +614,8 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
     n->own_jobs_end = &n->own_jobs;
     n->start_wall_ns = clock_wall_ns(o->clock);
     e = o->io->ops->mkdir(o->io, n->scratch_dir, why);
-    if (!e) e = cluster_id_load(o->io, o->data_dir, &n->cluster_id, why);
+    if (!e) e = cluster_id_load(o->io, o->data_dir, &cluster_id, why);
+    n->cluster_id = cluster_id;
     if (!e) e = restart(n, &found, why);
     if (e) goto fail;
 
@@ -738,14 +745,20 @@ static enum err run_errand(struct node *n, struct errand *e)
 struct bootstrap {
     struct errand errand;
     const struct raft_config *config;
-    uint64_t cluster_id;
+    uint64_t cluster_id; /* 0: any_id, or the one that is there */
+    uint64_t any_id;
 };
 
 static void errand_bootstrap(struct node *n, struct errand *e)
 {
     struct bootstrap *b = LIST_ITEM(e, struct bootstrap, errand);
+    uint64_t mine = n->cluster_id; /* also what a start that was cut short left behind */
 
-    if (n->cluster_id == 0) e->result = node_set_cluster_id(n, b->cluster_id, NULL);
+    if (mine == 0)
+        e->result =
+            node_set_cluster_id(n, b->cluster_id ? b->cluster_id : b->any_id, NULL);
+    else if (b->cluster_id != 0 && b->cluster_id != mine)
+        e->result = ERR_EXISTS;
     if (!e->result)
         e->result = member_bootstrap_config(n->member, b->config, node_now_ms(n));
 }
@@ -753,8 +766,10 @@ static void errand_bootstrap(struct node *n, struct errand *e)
 enum err node_bootstrap_as(struct node *n, const struct raft_config *c,
                            uint64_t cluster_id, struct why *why)
 {
-    struct bootstrap b = {
-        .errand.run = errand_bootstrap, .config = c, .cluster_id = cluster_id};
+    struct bootstrap b = {.errand.run = errand_bootstrap,
+                          .config = c,
+                          .cluster_id = cluster_id,
+                          .any_id = rand_entropy() | 1};
     enum err e = run_errand(n, &b.errand);
 
     if (e) return why_set(why, e, "bootstrap: %s", err_name(e));
@@ -768,7 +783,7 @@ enum err node_bootstrap(struct node *n, struct why *why)
 
     raft_config_init(&c);
     e = raft_config_put(&c, n->o.id, n->o.raft_addr, true);
-    if (!e) e = node_bootstrap_as(n, &c, rand_entropy() | 1, why);
+    if (!e) e = node_bootstrap_as(n, &c, 0, why);
     raft_config_fini(&c);
     return e;
 }
@@ -900,6 +915,7 @@ enum err node_members(struct node *n, struct raft_config *out)
     for (size_t i = 0; i < n->view.n && !e; i++)
         e = raft_config_put(out, n->view.members[i].id, n->view.members[i].addr,
                             n->view.members[i].voter);
+    out->index = n->view.index;
     pthread_mutex_unlock(&n->lock);
     if (e) raft_config_fini(out);
     return e;
@@ -923,17 +939,21 @@ void node_progress(struct node *n, struct node_progress *out)
     pthread_mutex_unlock(&n->lock);
 }
 
-void node_each_peer(struct node *n,
-                    void (*each)(void *arg, const char *id, const char *addr, bool voter,
-                                 uint64_t silent_ms),
+void node_each_peer(struct node *n, void (*each)(void *arg, const struct node_peer *p),
                     void *arg)
 {
     struct raft_peer_view v;
     uint64_t now = node_now_ms(n);
 
-    for (size_t i = 0; raft_peer(n->raft, i, &v); i++)
-        each(arg, v.id, v.addr, v.voter,
-             v.last_contact_ms ? now - v.last_contact_ms : UINT64_MAX);
+    for (size_t i = 0; raft_peer(n->raft, i, &v); i++) {
+        struct node_peer p = {
+            .id = v.id, .addr = v.addr, .voter = v.voter, .match = v.match};
+
+        p.silent_ms = UINT64_MAX;
+        if (v.last_contact_ms)
+            p.silent_ms = now > v.last_contact_ms ? now - v.last_contact_ms : 0;
+        each(arg, &p);
+    }
 }
 
 bool node_has_leader(const struct node *n)

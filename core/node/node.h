@@ -25,6 +25,7 @@ struct node_options {
     const char *data_dir;  /* must exist */
     const char *raft_addr; /* advertised */
     const char *raft_bind; /* listen here for other nodes; NULL: talk to nobody (tests) */
+    int raft_fd; /* a socket bound there already, the node's from then on; 0 = none */
     uint32_t connect_ms;   /* dialling other nodes; 0 = 30 s */
     const char *http_addr; /* advertised host:port */
     bool https;            /* the HTTP port speaks TLS */
@@ -70,8 +71,7 @@ MUST_USE enum err node_open(struct node **out, const struct node_options *o,
  * cluster? */
 bool node_has_peers(const struct node *n);
 
-/* --- for core/cluster -----------------------------------------------------------------
- */
+/* --- for core/cluster ------------------------------------------------------------- */
 
 struct event_base;
 struct net;
@@ -93,8 +93,8 @@ bool node_post(struct node *n, struct mail *m,
 /* Any thread: the leader's id and Raft address, "" if unknown.  True if it is known. */
 bool node_leader(struct node *n, char *id, size_t id_size, char *addr, size_t addr_size);
 
-/* Any thread: a copy of the configuration in force here (n 0: none).  The caller ends it
- * with raft_config_fini(). */
+/* Any thread: a copy of the configuration in force here (n 0: none), committed or not.
+ * The caller ends it with raft_config_fini(). */
 MUST_USE enum err node_members(struct node *n, struct raft_config *out);
 
 /* Any thread: progress as this node knows it. */
@@ -109,20 +109,24 @@ void node_progress(struct node *n, struct node_progress *out);
 void node_change(struct node *n, struct call_change *c);
 
 /* Found a cluster of these members, this node among them (bootstrap-expect).  cluster_id
- * must be the same on every one that does so.  Blocks until it is in the log; not on the
- * node thread.  ERR_EXISTS. */
+ * must be the same on every one that does so; 0 draws one.  Blocks until it is in the
+ * log; not on the node thread.  ERR_EXISTS: there is a log, or the node belongs to
+ * another cluster already. */
 MUST_USE enum err node_bootstrap_as(struct node *n, const struct raft_config *c,
                                     uint64_t cluster_id, struct why *why);
 
-/* On the leader: how long ago each other member was heard, milliseconds; UINT64_MAX =
- * never in this term.  Node thread. */
-void node_each_peer(struct node *n,
-                    void (*each)(void *arg, const char *id, const char *addr, bool voter,
-                                 uint64_t silent_ms),
+/* What a leader knows of another member. */
+struct node_peer {
+    const char *id, *addr;
+    bool voter;
+    uint64_t match;     /* its log agrees up to here, on its disk */
+    uint64_t silent_ms; /* since it was heard; UINT64_MAX = never in this term */
+};
+/* On the leader, every other member; elsewhere none.  Node thread. */
+void node_each_peer(struct node *n, void (*each)(void *arg, const struct node_peer *p),
                     void *arg);
 
-/* --- starting
- * ----------------------------------------------------------------------------- */
+/* --- starting --------------------------------------------------------------------- */
 
 /* Start the threads.  A node that is its cluster's only voter elects itself at once. */
 MUST_USE enum err node_start(struct node *n, struct why *why);
