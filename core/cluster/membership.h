@@ -18,8 +18,10 @@
 
 #include "core/base/err.h"
 #include "core/net/server.h"
+#include "core/node/call.h"
 #include "proto/cluster.pb-c.h"
 
+struct gathering;
 struct cluster; /* core/cluster/internal.h; has one of these as c->membership */
 struct logger;
 struct membership; /* opaque */
@@ -42,6 +44,13 @@ MUST_USE enum err membership_new(struct membership **out,
 
 /* After node_stop(), when every call has been ended.  NULL is allowed. */
 void membership_free(struct membership *m);
+
+/* What notifies have told; NULL without bootstrap_expect. */
+struct gathering *membership_gathering(struct membership *m);
+
+/* POST /join and /notify.  Any thread.  Not the leader: ERR_NOT_LEADER or ERR_NO_LEADER;
+ * an address nobody knows: ERR_UNREACHABLE. */
+void membership_join(struct membership *m, struct call_join *c);
 
 /* Another node wants to be a member.  Answered when the configuration with it is
  * committed; a reply with leader_addr says: ask there, I am not the leader. */
