@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure the machine's limits and one node in the same run, and print the share.
 
-    make bench                       everything, both modes, about two minutes
+    make bench                       everything: one node in both modes, then three nodes; about three minutes
     make bench ARGS="--only insert"  workloads whose name holds the word
     make bench ARGS="--seconds 10 --mode memory"
 
@@ -34,17 +34,18 @@ def free_port():
 
 
 class Node:
-    def __init__(self, base, flags):
-        self.data = os.path.join(base, "data")
+    def __init__(self, base, flags, number=1):
+        self.id = str(number)
+        self.data = os.path.join(base, "data" + self.id)
         self.http, self.raft = free_port(), free_port()
         self.flags = flags
-        self.log = open(os.path.join(base, "log"), "ab")
+        self.log = open(os.path.join(base, "log" + self.id), "ab")
         self.proc = None
 
     def start(self):
         begun = time.monotonic()
         self.proc = subprocess.Popen(
-            [os.path.join(BIN, "rqlited"), "-node-id", "1", "-http-addr", "127.0.0.1:%d" % self.http,
+            [os.path.join(BIN, "rqlited"), "-node-id", self.id, "-http-addr", "127.0.0.1:%d" % self.http,
              "-raft-addr", "127.0.0.1:%d" % self.raft] + self.flags + [self.data],
             stdout=self.log, stderr=self.log)
         while True:
@@ -215,11 +216,113 @@ def run(base, mode, opts, report, sync_rate):
     shutil.rmtree(node.data)
 
 
+class Cluster:
+    def __init__(self, base):
+        self.nodes = []
+        for i in (1, 2, 3):
+            join = ["-join", "127.0.0.1:%d" % self.nodes[0].raft] if self.nodes else []
+            node = Node(base, join, i)
+            node.start()
+            self.nodes.append(node)
+        until = time.monotonic() + 30
+        while len([n for n in json.loads(self.nodes[0].get("/nodes")[1]).values() if n["reachable"]]) < 3:
+            if time.monotonic() > until:
+                sys.exit("three nodes did not find each other")
+            time.sleep(0.05)
+
+    def leader(self, among=None):
+        """(leader, the others), as some node of among sees it; None if there is none"""
+        for n in among or self.nodes:
+            try:
+                status, body = n.get("/leader")
+            except OSError:
+                continue
+            if status == 200:
+                who = json.loads(body)["id"]
+                return (next(x for x in self.nodes if x.id == who), [x for x in self.nodes if x.id != who])
+        return None
+
+
+def gap(cluster, end_leader):
+    """Longest time between two acknowledged writes while end_leader(leader) happens; seconds."""
+    leader, others = cluster.leader()
+    last, longest, done, ended = time.monotonic(), 0.0, 0, None
+    until = time.monotonic() + 15
+    while time.monotonic() < until:
+        if ended is None and done >= 50:
+            end_leader(leader)
+            ended = time.monotonic()
+        try:
+            c = http.client.HTTPConnection("127.0.0.1", others[done % 2].http, timeout=2)
+            c.request("POST", "/db/execute?timeout=1s", '["INSERT INTO t(name) VALUES(1)"]')
+            r = c.getresponse()
+            ok = r.status == 200 and b'"error"' not in r.read()
+            c.close()
+        except (OSError, http.client.HTTPException):
+            ok = False
+        now = time.monotonic()
+        if ok:
+            longest = max(longest, now - last)
+            last = now
+            done += 1
+        if ended and ok and now - ended > 3:
+            break
+    return longest
+
+
+def run_cluster(base, opts, report, sync_rate):
+    want = lambda name: not opts.only or opts.only in name
+    print("three nodes, default timings, one disk")
+    cluster = Cluster(base)
+    leader, others = cluster.leader()
+    leader.post("/db/execute", ["CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT)",
+                                "CREATE TABLE points(id INTEGER PRIMARY KEY, name TEXT)"])
+    leader.post("/db/execute?transaction",
+                [["INSERT INTO points(name) VALUES(?)", "name %d" % i] for i in range(1000)])
+    s = opts.seconds
+    insert = "INSERT INTO t(name) VALUES('fiona')"
+    point = "SELECT name FROM points WHERE id=500"
+    if want("insert"):
+        for conns, target in ((1, "1,500"), (8, "5,000"), (64, "18,000")):
+            rate, cpu, _ = load(leader, "/db/execute", conns, s, insert)
+            report.add("INSERT through the leader, %d conn." % conns, "%.0f/s" % rate, ">= %s/s" % target,
+                       "%.2f x sync rate, %.0f us CPU each" % (rate / sync_rate, cpu))
+        for conns, target in ((1, "1,300"), (64, "12,000")):
+            rate, cpu, _ = load(others[0], "/db/execute", conns, s, insert)
+            report.add("INSERT through a follower, %d conn." % conns, "%.0f/s" % rate, ">= %s/s" % target)
+    if want("linearizable"):
+        for conns, target in ((1, "12,000"), (64, "35,000")):
+            rate, cpu, _ = load(leader, "/db/query?level=linearizable", conns, s, point)
+            report.add("linearizable SELECT on the leader, %d conn." % conns, "%.0f/s" % rate, ">= %s/s" % target,
+                       "%.0f us CPU each" % cpu)
+    if want("none"):
+        rate, cpu, _ = load(others[0], "/db/query?level=none", 64, s, point)
+        report.add("SELECT none on a follower, 64 conn.", "%.0f/s" % rate, ">= 45,000/s")
+    if want("idle"):
+        time.sleep(1)
+        cpu = [n.cpu() for n in cluster.nodes]
+        time.sleep(5)
+        used = sum(n.cpu() - c for n, c in zip(cluster.nodes, cpu)) / 5
+        report.add("idle CPU of three nodes", "%.1f ms per s" % (used * 1000), "<= 4 ms per s")
+        report.add("resident memory of three nodes", "%.0f MB" % sum(n.rss_mb() for n in cluster.nodes), "<= 36 MB idle")
+    if want("gap"):
+        took = gap(cluster, lambda n: n.stop())
+        report.add("leader stopped (SIGTERM): longest gap in writes", "%.0f ms" % (took * 1000), "<= 100 ms")
+        stopped = next(n for n in cluster.nodes if n.proc.poll() is not None)
+        stopped.start()
+        time.sleep(1)
+        took = gap(cluster, lambda n: n.stop(signal.SIGKILL))
+        report.add("leader killed: longest gap in writes", "%.0f ms" % (took * 1000), "<= 1,500 ms")
+    for n in cluster.nodes:
+        if n.proc.poll() is None:
+            n.stop()
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--seconds", type=float, default=4)
     ap.add_argument("--only", default="")
-    ap.add_argument("--mode", choices=["memory", "disk", "both"], default="both")
+    ap.add_argument("--mode", choices=["memory", "disk", "cluster", "all"], default="all")
     opts = ap.parse_args()
     scratch = os.path.join(ROOT, "build", "bench")
     os.makedirs(scratch, exist_ok=True)
@@ -229,8 +332,11 @@ def main():
         sync_rate = rewrite_sync_rate(base, 2)
         print("this machine: %.0f rewrites of 4 KiB + fdatasync per second, %.0f SQLite rows per second from Python, %d processors"
               % (sync_rate, sqlite_rate(), len(os.sched_getaffinity(0))))
-        for mode in (["memory", "disk"] if opts.mode == "both" else [opts.mode]):
-            run(base, mode, opts, report, sync_rate)
+        for mode in (["memory", "disk", "cluster"] if opts.mode == "all" else [opts.mode]):
+            if mode == "cluster":
+                run_cluster(base, opts, report, sync_rate)
+            else:
+                run(base, mode, opts, report, sync_rate)
         print("sync rate at the end: %.0f/s" % rewrite_sync_rate(base, 2))
     finally:
         shutil.rmtree(base, ignore_errors=True)
