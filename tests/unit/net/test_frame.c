@@ -50,7 +50,13 @@ static void every_kind_is_read_back(void **state)
 
         frame_put(bytes, &good[i]);
         if (frame_get(&back, bytes, &why)) fail_msg("%zu: %s", i, why.text);
-        assert_memory_equal(&back, &good[i], sizeof back);
+        assert_int_equal(back.length, good[i].length);
+        assert_int_equal(back.kind, good[i].kind);
+        assert_int_equal(back.flags, good[i].flags);
+        assert_int_equal(back.service, good[i].service);
+        assert_int_equal(back.method, good[i].method);
+        assert_int_equal(back.stream, good[i].stream);
+        assert_int_equal(back.crc, good[i].crc);
     }
 }
 
@@ -143,6 +149,18 @@ static struct net_hello a_hello(void)
     return h;
 }
 
+static void same_hello(const struct net_hello *a, const struct net_hello *b)
+{
+    assert_int_equal(a->version_min, b->version_min);
+    assert_int_equal(a->version_max, b->version_max);
+    assert_int_equal(a->class, b->class);
+    assert_int_equal(a->cluster_id, b->cluster_id);
+    assert_int_equal(a->window, b->window);
+    assert_string_equal(a->node_id, b->node_id);
+    assert_string_equal(a->address, b->address);
+    assert_string_equal(a->software, b->software);
+}
+
 /* A copy of exactly len bytes on the heap, where a sanitizer sees a read beyond them. */
 static uint8_t *exactly(const uint8_t *bytes, size_t len)
 {
@@ -161,7 +179,7 @@ static void a_hello_is_read_back_and_no_part_of_it_is_one(void **state)
 
     (void)state;
     assert_int_equal(frame_get_hello(&back, bytes, len, &why), ERR_OK);
-    assert_memory_equal(&back, &h, sizeof h);
+    same_hello(&back, &h);
     memset(bytes + len, 'x', 9); /* fields of a later version */
     assert_int_equal(frame_get_hello(&back, bytes, len + 9, &why), ERR_OK);
     for (size_t cut = 0; cut < len; cut++) {
@@ -185,7 +203,7 @@ static void the_longest_hello_fits(void **state)
     len = frame_put_hello(bytes, &h);
     assert_int_equal(len, FRAME_HELLO_ROOM);
     assert_int_equal(frame_get_hello(&back, bytes, len, NULL), ERR_OK);
-    assert_memory_equal(&back, &h, sizeof h);
+    same_hello(&back, &h);
     free(bytes);
 }
 

@@ -10,6 +10,11 @@ static const uint8_t echo_streams[] = {NET_STREAM_IN | NET_STREAM_OUT,
                                        NET_STREAM_IN | NET_STREAM_OUT};
 static struct net_service echo_service = {.number = 200, .streams = echo_streams};
 
+/* One way only, whatever the service of that name has come to. */
+static const uint8_t one_way_streams[NET_DATABASE_METHODS] = {
+    [NET_DATABASE_LOAD] = NET_STREAM_IN, [NET_DATABASE_BACKUP] = NET_STREAM_OUT};
+static struct net_service one_way = {.number = 201, .streams = one_way_streams};
+
 static struct callee {
     struct net_call *call;
     int to_send, sent, taken, ended, gone;
@@ -83,7 +88,7 @@ static void on_chunks_end(struct net_call *c)
 {
     it.ended++;
     it.call = NULL;
-    net_call_end(c, ERR_OK, NULL); /* Empty */
+    net_call_end(c, ERR_OK, NULL);
 }
 
 static void on_load(struct net_call *c, const ProtobufCMessage *message)
@@ -159,8 +164,8 @@ static void open_served(struct world *w, const struct net_limits *here,
     memset(&it, 0, sizeof it);
     world_open_with(w, here, there);
     echo_service.descriptor = &rqlite__raft__descriptor;
-    assert_int_equal(net_server_add(w->server, &net_service_database, database, NULL),
-                     ERR_OK);
+    one_way.descriptor = &rqlite__database__descriptor;
+    assert_int_equal(net_server_add(w->server, &one_way, database, NULL), ERR_OK);
     assert_int_equal(net_server_add(w->server, &net_service_raft, raft, NULL), ERR_OK);
     assert_int_equal(net_server_add(w->server, &echo_service, echo, NULL), ERR_OK);
 }
@@ -168,8 +173,7 @@ static void open_served(struct world *w, const struct net_limits *here,
 static struct net_request *start_backup(struct world *w, int chunks, struct outcome *got)
 {
     Rqlite__BackupRequest backup = RQLITE__BACKUP_REQUEST__INIT;
-    struct net_request_options o =
-        ask(&net_service_database, NET_DATABASE_BACKUP, &backup, got);
+    struct net_request_options o = ask(&one_way, NET_DATABASE_BACKUP, &backup, got);
 
     it.to_send = chunks;
     return start(w->channel, &o);
@@ -215,7 +219,7 @@ static void a_slow_taker_stops_the_sender(void **state)
 
     (void)state;
     open_served(&w, NULL, NULL);
-    o = ask(&net_service_database, NET_DATABASE_BACKUP, &backup, &slow.got);
+    o = ask(&one_way, NET_DATABASE_BACKUP, &backup, &slow.got);
     o.events = &events;
     slow.pause = true;
     it.to_send = 3000;
@@ -249,7 +253,7 @@ static void the_end_comes_after_what_was_held(void **state)
 
     (void)state;
     open_served(&w, NULL, NULL);
-    o = ask(&net_service_database, NET_DATABASE_BACKUP, &backup, &slow.got);
+    o = ask(&one_way, NET_DATABASE_BACKUP, &backup, &slow.got);
     o.events = &events;
     slow.pause = true;
     it.to_send = 3;
@@ -301,7 +305,7 @@ static void a_peer_that_does_not_read_costs_bounded_memory(void **state)
     len += plain_frame(bytes + len, false,
                        (struct frame){.kind = FRAME_CALL,
                                       .stream = 1,
-                                      .service = net_service_database.number,
+                                      .service = one_way.number,
                                       .method = NET_DATABASE_BACKUP,
                                       .flags = FRAME_MESSAGE_HERE | FRAME_LAST},
                        body, frame_put_meta(body, &meta));
@@ -351,8 +355,7 @@ static struct net_request *start_load(struct world *w, int chunks)
 {
     static const struct net_request_events events = {.on_writable = send_on,
                                                      .on_done = outcome_on_done};
-    struct net_request_options o =
-        ask(&net_service_database, NET_DATABASE_LOAD, NULL, &sender.got);
+    struct net_request_options o = ask(&one_way, NET_DATABASE_LOAD, NULL, &sender.got);
 
     o.events = &events;
     sender.sent = 0;
@@ -521,7 +524,7 @@ static void a_peer_that_ignores_the_window_is_closed(void **state)
     len += plain_frame(bytes + len, false,
                        (struct frame){.kind = FRAME_CALL,
                                       .stream = 1,
-                                      .service = net_service_database.number,
+                                      .service = one_way.number,
                                       .method = NET_DATABASE_LOAD},
                        body, frame_put_meta(body, &meta));
     memcpy(body, "\x0a\x60", 2); /* a chunk of 96 bytes */

@@ -60,6 +60,19 @@ static struct raft_message full_message(enum raft_message_type type)
     return m;
 }
 
+static void same_message(const struct raft_message *a, const struct raft_message *b)
+{
+#define SAME(field) assert_int_equal(a->field, b->field)
+    assert_string_equal(a->to, b->to);
+    assert_string_equal(a->from, b->from);
+    SAME(type), SAME(term), SAME(last_index), SAME(last_term), SAME(granted);
+    SAME(transfer), SAME(prev_index), SAME(prev_term), SAME(commit), SAME(read);
+    SAME(sent_ms), SAME(hash_index), SAME(hash), SAME(accepted), SAME(match);
+    SAME(conflict_term), SAME(conflict_index), SAME(snap_index), SAME(snap_term);
+    SAME(n_entries);
+#undef SAME
+}
+
 static void every_field_of_every_type_comes_back(void **state)
 {
     (void)state;
@@ -72,9 +85,9 @@ static void every_field_of_every_type_comes_back(void **state)
 
         arena_init(&a, 0);
         assert_int_equal(there_and_back(&back, &a, &m, &why), ERR_OK);
-        assert_memory_equal(&back, &m, sizeof m);
+        same_message(&back, &m);
         assert_int_equal(there_and_back(&back, &a, &bare, &why), ERR_OK);
-        assert_memory_equal(&back, &bare, sizeof bare);
+        same_message(&back, &bare);
         arena_fini(&a);
     }
 }
@@ -96,7 +109,7 @@ static void the_longest_ids_fit(void **state)
         *numbers[i] = UINT64_MAX;
     arena_init(&a, 0);
     assert_int_equal(there_and_back(&back, &a, &m, &why), ERR_OK);
-    assert_memory_equal(&back, &m, sizeof m);
+    same_message(&back, &m);
     arena_fini(&a);
 }
 
