@@ -137,9 +137,10 @@ static inline void fixture_open(struct fixture *f, bool on_disk, bool foreign_ke
     struct why why = {0};
     memset(f, 0, sizeof *f);
     f->foreign_keys = foreign_keys;
-    strcpy(f->dir, "/tmp/rq-db-test-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    snprintf(f->path, sizeof f->path, "%s/db.sqlite", f->dir);
+    char dir[] = "/tmp/rq-db-test-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    snprintf(f->dir, sizeof f->dir, "%s", dir);
+    snprintf(f->path, sizeof f->path, "%s/db.sqlite", dir);
     struct db_options o = {.path = on_disk ? f->path : NULL,
                            .scratch_dir = f->dir,
                            .foreign_keys = foreign_keys};
