@@ -4,9 +4,9 @@
  *
  * Whoever runs statements calls the sink in order, per request:
  *     ( columns row* rows_end | written | failed )*  then possibly  request_failed
- * columns may be followed by failed (a run-time error: rows given so far do not count).  One sink
- * writes JSON, another protobuf.  A sink is called by one thread at a time; values and texts are borrowed
- * for the call.
+ * columns may be followed by failed (a run-time error: rows given so far do not count).
+ * One sink writes JSON, another protobuf.  A sink is called by one thread at a time;
+ * values and texts are borrowed for the call.
  */
 #ifndef CORE_DB_SINK_H
 #define CORE_DB_SINK_H
@@ -22,7 +22,10 @@ struct db_value {
     union {
         int64_t i;
         double r;
-        struct { const void *p; size_t n; } s; /* TEXT (any bytes, may hold NUL) and BLOB */
+        struct {
+            const void *p;
+            size_t n;
+        } s; /* TEXT (any bytes, may hold NUL) and BLOB */
     } u;
 };
 
@@ -34,14 +37,16 @@ struct row_column {
 struct row_sink;
 
 struct row_sink_ops {
-    /* A rows result begins.  n may be 0 (a statement without columns on the read path). */
+    /* A rows result begins.  n may be 0 (a statement without columns on the read path).
+     */
     void (*columns)(struct row_sink *s, const struct row_column *cols, size_t n);
-    /* false: the sink takes no more (out of memory, client gone); the statement is ended and the
-     * remaining ones are not run. */
+    /* false: the sink takes no more (out of memory, client gone); the statement is ended
+     * and the remaining ones are not run. */
     bool (*row)(struct row_sink *s, const struct db_value *values, size_t n);
     void (*rows_end)(struct row_sink *s, uint64_t elapsed_ns);
     /* A write result. */
-    void (*written)(struct row_sink *s, int64_t last_insert_id, int64_t rows_affected, uint64_t elapsed_ns);
+    void (*written)(struct row_sink *s, int64_t last_insert_id, int64_t rows_affected,
+                    uint64_t elapsed_ns);
     /* The statement failed.  read_side: it counts as a rows entry (HTTP API 6.1). */
     void (*failed)(struct row_sink *s, bool read_side, const char *text, size_t len);
     /* The whole request failed: a top-level error; results given so far do not count. */

@@ -6,7 +6,7 @@
 #define COUNT_TO(n)                                                                      \
     "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c WHERE i<" #n ") "
 
-static const char *limited(struct fixture *f, uint64_t steps, bool transaction, ...)
+static const char *limited(struct fixture *f, uint64_t steps, int transaction, ...)
 {
     va_list ap;
     va_start(ap, transaction);
