@@ -30,7 +30,8 @@ struct cluster_options {
     const char *raft_addr; /* advertised host:port */
     const char *api_url;   /* advertised, with scheme: "http://host:4001" */
     const char *version;
-    uint32_t connect_ms; /* to dial another node; 0 = 30 s */
+    const char *scratch_dir; /* exists; for files on their way */
+    uint32_t connect_ms;     /* to dial another node; 0 = 30 s */
 
     unsigned bootstrap_expect;               /* 0 = not by gathering */
     uint64_t reap_voter_ms, reap_replica_ms; /* 0 = never */
@@ -54,8 +55,8 @@ MUST_USE enum err cluster_new(struct cluster **out, const struct cluster_options
                               struct why *why);
 
 /* End every exchange with other nodes: calls that wait for one fail, readers that send
- * rows to one give up.  Before node_stop(), which would wait for them.  Any thread but
- * the node's; blocks for as long as that one needs to do it.  Safe to call twice. */
+ * rows to one give up.  Before node_stop(), which would wait for them.  Any thread; safe
+ * to call twice. */
 void cluster_stop(struct cluster *cl);
 
 /* After node_stop() and before node_free().  NULL is allowed. */

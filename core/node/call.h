@@ -153,6 +153,7 @@ struct call_nodes { /* GET /nodes, GET /leader */
     bool nonvoters, leader_only;
     struct node_view *nodes; /* result, sorted by id */
     size_t n;
+    size_t waiting_for; /* callee's */
 };
 
 enum ready_stage {
