@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
@@ -495,6 +496,19 @@ enum err node_set_cluster_id(struct node *n, uint64_t id, struct why *why)
     return e;
 }
 
+static enum err listen_for_peers(struct node *n, struct why *why)
+{
+    enum err e;
+    int fd;
+
+    if (n->o.raft_fd <= 0) return net_server_listen(n->server, n->o.raft_bind, why);
+    fd = fcntl(n->o.raft_fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) return why_errno(why, "listen on %s", n->o.raft_bind);
+    e = net_server_listen_fd(n->server, fd, why);
+    if (e) close(fd);
+    return e ? err_wrap(why, e, "listen on %s", n->o.raft_bind) : ERR_OK;
+}
+
 static enum err open_net(struct node *n, struct why *why)
 {
     struct net_options no = {.base = n->base,
@@ -513,12 +527,7 @@ static enum err open_net(struct node *n, struct why *why)
     po.net = n->net;
     if (!e) e = peers_new(&n->peers, &po, why);
     if (!e) e = net_server_add(n->server, &net_service_raft, raft_methods, n);
-    if (!e && n->o.raft_fd > 0) {
-        e = net_server_listen_fd(n->server, n->o.raft_fd, why);
-        if (!e) n->o.raft_fd = 0;
-    } else if (!e) {
-        e = net_server_listen(n->server, n->o.raft_bind, why);
-    }
+    if (!e) e = listen_for_peers(n, why);
     if (!e) e = peers_set(n->peers, raft_config(n->raft));
     return e;
 }
@@ -599,6 +608,7 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
     struct member_options mo = {.ports = &ports};
     struct restarted found = {0};
     pthread_condattr_t attr;
+    uint64_t cluster_id = 0;
     enum err e;
 
     if (n == NULL) return why_set(why, ERR_NOMEM, "out of memory");

@@ -25,8 +25,8 @@ struct node_options {
     const char *data_dir;  /* must exist */
     const char *raft_addr; /* advertised */
     const char *raft_bind; /* listen here for other nodes; NULL: talk to nobody (tests) */
-    int raft_fd; /* a socket bound there already, the node's from then on; 0 = none */
-    uint32_t connect_ms;   /* dialling other nodes; 0 = 30 s */
+    int raft_fd;         /* a socket bound there already; stays the caller's.  0 = none */
+    uint32_t connect_ms; /* dialling other nodes; 0 = 30 s */
     const char *http_addr; /* advertised host:port */
     bool https;            /* the HTTP port speaks TLS */
     const char *version;
