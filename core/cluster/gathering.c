@@ -2,7 +2,9 @@
 #include "core/cluster/gathering.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -13,6 +15,11 @@ struct gathering {
     int fd;               /* owned */
     pthread_mutex_t lock; /* guards the rest: written by the node thread, read by main */
     struct raft_config known; /* as a sorted list of IDs and addresses */
+    struct belongs {
+        char id[RAFT_ID_MAX + 1];
+        uint64_t cluster_id;
+    } * belongs; /* of those that belong to one; owned */
+    size_t n_belongs;
     bool closed;
 };
 
@@ -37,6 +44,7 @@ void gathering_free(struct gathering *g)
 {
     if (g == NULL) return;
     raft_config_fini(&g->known);
+    free(g->belongs);
     pthread_mutex_destroy(&g->lock);
     close(g->fd);
     free(g);
@@ -59,14 +67,35 @@ void gathering_close(struct gathering *g)
     pthread_mutex_unlock(&g->lock);
 }
 
-bool gathering_add(struct gathering *g, const char *id, const char *addr)
+/* With the lock held. */
+static bool note(struct gathering *g, const char *id, uint64_t cluster_id)
+{
+    struct belongs *b;
+
+    for (size_t i = 0; i < g->n_belongs; i++) {
+        if (strcmp(g->belongs[i].id, id) != 0) continue;
+        g->belongs[i].cluster_id = cluster_id;
+        return true;
+    }
+    if (cluster_id == 0 || g->n_belongs == RAFT_MEMBERS_MAX) return true;
+    b = realloc(g->belongs, (g->n_belongs + 1) * sizeof *b);
+    if (b == NULL) return false;
+    g->belongs = b;
+    snprintf(b[g->n_belongs].id, sizeof b->id, "%s", id);
+    b[g->n_belongs++].cluster_id = cluster_id;
+    return true;
+}
+
+bool gathering_add(struct gathering *g, const char *id, const char *addr,
+                   uint64_t cluster_id)
 {
     uint64_t one = 1;
-    bool ok = true;
+    bool ok;
     ssize_t n;
 
     pthread_mutex_lock(&g->lock);
-    if (!g->closed && raft_config_find(&g->known, id) == NULL) {
+    ok = g->closed || note(g, id, cluster_id);
+    if (ok && !g->closed && raft_config_find(&g->known, id) == NULL) {
         ok = raft_config_put(&g->known, id, addr, true) == ERR_OK;
         if (ok && g->known.n == g->expect) {
             n = write(g->fd, &one, sizeof one);
@@ -75,6 +104,13 @@ bool gathering_add(struct gathering *g, const char *id, const char *addr)
     }
     pthread_mutex_unlock(&g->lock);
     return ok;
+}
+
+void gathering_met(struct gathering *g, const char *id, uint64_t cluster_id)
+{
+    pthread_mutex_lock(&g->lock);
+    (void)note(g, id, cluster_id); /* at worst it is met again */
+    pthread_mutex_unlock(&g->lock);
 }
 
 size_t gathering_count(struct gathering *g)
@@ -92,15 +128,33 @@ int gathering_fd(const struct gathering *g)
     return g->fd;
 }
 
-enum err gathering_config(struct gathering *g, struct raft_config *out)
+/* Nobody of c's may belong to another cluster. */
+static enum err check_belongs(const struct gathering *g, const struct raft_config *c,
+                              struct why *why)
+{
+    uint64_t id = gathering_cluster_id(c);
+
+    for (size_t i = 0; i < g->n_belongs; i++) {
+        const struct belongs *b = &g->belongs[i];
+
+        if (b->cluster_id != 0 && b->cluster_id != id)
+            return why_set(why, ERR_EXISTS, "node %s belongs to a cluster already",
+                           b->id);
+    }
+    return ERR_OK;
+}
+
+enum err gathering_config(struct gathering *g, struct raft_config *out, struct why *why)
 {
     enum err e;
 
     raft_config_init(out);
     pthread_mutex_lock(&g->lock);
     e = g->known.n < g->expect ? ERR_NOT_FOUND : raft_config_copy(out, &g->known);
-    pthread_mutex_unlock(&g->lock);
     if (!e && out->n > g->expect) out->n = g->expect;
+    if (!e) e = check_belongs(g, out, why);
+    pthread_mutex_unlock(&g->lock);
+    if (e) raft_config_fini(out);
     return e;
 }
 

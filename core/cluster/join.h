@@ -25,6 +25,7 @@ struct join_options {
     uint64_t interval_ns; /* between rounds */
     struct asker asker;
     bool http_no_verify;   /* don't check https:// certificates */
+    const char *ca_file;   /* that they must be signed by; NULL = the system's */
     const char *source_ip; /* of HTTP requests; NULL = any */
     struct logger *logger; /* may be NULL */
 };

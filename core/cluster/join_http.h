@@ -16,6 +16,10 @@
 MUST_USE enum err join_http_find(const struct join_options *o, const struct address *t,
                                  char out[ASK_ADDR_MAX], struct why *why);
 
+/* That of the very node that answers. */
+MUST_USE enum err join_http_own(const struct join_options *o, const struct address *t,
+                                char out[ASK_ADDR_MAX], struct why *why);
+
 /* POST /join there, following redirects to the leader. */
 MUST_USE enum err join_http_post(const struct join_options *o, const struct address *t,
                                  struct why *why);
@@ -24,7 +28,8 @@ MUST_USE enum err join_http_post(const struct join_options *o, const struct addr
 MUST_USE enum err join_http_notify(const struct join_options *o, const struct address *t,
                                    struct why *why);
 
-/* Does something at this Raft-style address speak HTTP, or HTTPS? */
-bool join_http_serves_http(const struct join_options *o, const char *at, bool *https);
+/* Does what is at a Raft address speak HTTP, or HTTPS?  Then *as is how to ask it. */
+bool join_http_serves(const struct join_options *o, const struct address *t,
+                      struct address *as);
 
 #endif

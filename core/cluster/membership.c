@@ -72,9 +72,9 @@ enum err membership_new(struct membership **out, const struct membership_options
     return ERR_OK;
 }
 
-struct gathering *membership_gathering(struct membership *m)
+struct gathering *cluster_gathering(struct cluster *c)
 {
-    return m->gathering;
+    return c->membership->gathering;
 }
 
 /* --- joining: the leader's side --------------------------------------------------- */
@@ -364,6 +364,7 @@ struct notify { /* a notify whose address is being looked up */
     struct net_call *call;
     struct call_join *http;
     char id[RAFT_ID_MAX + 1], addr[RAFT_ADDR_MAX + 1];
+    uint64_t cluster_id; /* the one it says it belongs to */
     struct lookup *lookup;
 };
 
@@ -396,7 +397,7 @@ static void on_notify_resolved(void *arg, const struct net_addresses *found,
     struct why told;
 
     if (found->n > 0) {
-        bool kept = gathering_add(n->m->gathering, n->id, n->addr);
+        bool kept = gathering_add(n->m->gathering, n->id, n->addr, n->cluster_id);
 
         notify_end(n, kept ? ERR_OK : ERR_NOMEM, kept ? "" : "out of memory");
     } else {
@@ -434,6 +435,7 @@ static void begin_notify(struct membership *m, struct net_call *call,
         n->m = m;
         n->call = call;
         n->http = http;
+        if (call) n->cluster_id = net_call_peer(call)->hello.cluster_id;
         snprintf(n->id, sizeof n->id, "%s", id);
         snprintf(n->addr, sizeof n->addr, "%s", addr);
         e = resolver_start(&n->lookup, m->resolver, host, port, n, &why,
@@ -476,16 +478,16 @@ static void deliver_http(struct mail *mail, void *node)
         begin_joining(m, NULL, c, &q);
 }
 
-void membership_join(struct membership *m, struct call_join *c)
+void cluster_join(struct cluster *cl, struct call_join *c)
 {
     struct posted_join *h = calloc(1, sizeof *h);
 
     if (h == NULL) {
         (void)why_set(&c->call.why, ERR_NOMEM, "out of memory");
     } else {
-        h->m = m;
+        h->m = cl->membership;
         h->c = c;
-        if (node_post(m->o.node, &h->mail, deliver_http)) return;
+        if (node_post(cl->node, &h->mail, deliver_http)) return;
         free(h);
         (void)why_set(&c->call.why, ERR_NOT_OPEN, "store not open");
     }

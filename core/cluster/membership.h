@@ -46,11 +46,11 @@ MUST_USE enum err membership_new(struct membership **out,
 void membership_free(struct membership *m);
 
 /* What notifies have told; NULL without bootstrap_expect. */
-struct gathering *membership_gathering(struct membership *m);
+struct gathering *cluster_gathering(struct cluster *c);
 
 /* POST /join and /notify.  Any thread.  Not the leader: ERR_NOT_LEADER or ERR_NO_LEADER;
  * an address nobody knows: ERR_UNREACHABLE. */
-void membership_join(struct membership *m, struct call_join *c);
+void cluster_join(struct cluster *c, struct call_join *j);
 
 /* Another node wants to be a member.  Answered when the configuration with it is
  * committed; a reply with leader_addr says: ask there, I am not the leader. */

@@ -5,12 +5,15 @@
 #include <stdlib.h>
 
 #include "core/base/doc.h"
+#include "core/cluster/cluster.h"
+#include "core/cluster/membership.h"
 #include "core/node/node.h"
 #include "gateway/backend.h"
 
 struct local_backend {
     struct backend backend;
     _Atomic(struct node *) node; /* NULL = not open */
+    struct cluster *cluster;     /* set before node */
     void (*add_status)(void *arg, struct doc *root);
     void *arg;
 };
@@ -18,6 +21,11 @@ struct local_backend {
 static struct node *node_of(struct backend *b)
 {
     return atomic_load(&((struct local_backend *)b)->node);
+}
+
+static struct cluster *cluster_of(struct backend *b)
+{
+    return ((struct local_backend *)b)->cluster;
 }
 
 static void not_open(struct call *c, const char *text)
@@ -38,7 +46,7 @@ static void do_execute(struct backend *b, struct call_execute *c)
     struct node *n = node_of(b);
 
     if (n) {
-        node_execute(n, c);
+        cluster_execute(cluster_of(b), c);
         return;
     }
     blob_unref(c->request);
@@ -46,33 +54,31 @@ static void do_execute(struct backend *b, struct call_execute *c)
     not_open(&c->call, "store not open");
 }
 
-/* The calls that only need to know whether there is a node. */
-#define FORWARD(name)                                                                    \
+/* The calls that only need to know whether there is a node: some are this one's alone. */
+#define PASS(name, to)                                                                   \
     static void do_##name(struct backend *b, struct call_##name *c)                      \
     {                                                                                    \
-        struct node *n = node_of(b);                                                     \
-                                                                                         \
-        if (n)                                                                           \
-            node_##name(n, c);                                                           \
+        if (node_of(b))                                                                  \
+            to;                                                                          \
         else                                                                             \
             not_open(&c->call, "store not open");                                        \
     }
-FORWARD(query)
-FORWARD(analyze)
-FORWARD(load)
-FORWARD(backup)
-FORWARD(remove)
-FORWARD(step_down)
-FORWARD(snapshot)
-FORWARD(reap)
-#undef FORWARD
+PASS(query, cluster_query(cluster_of(b), c))
+PASS(load, cluster_load(cluster_of(b), c))
+PASS(backup, cluster_backup(cluster_of(b), c))
+PASS(remove, cluster_remove(cluster_of(b), c))
+PASS(step_down, cluster_step_down(cluster_of(b), c))
+PASS(analyze, node_analyze(node_of(b), c))
+PASS(snapshot, node_snapshot(node_of(b), c))
+PASS(reap, node_reap(node_of(b), c))
+#undef PASS
 
 static void do_request(struct backend *b, struct call_query *c)
 {
     struct node *n = node_of(b);
 
     if (n)
-        node_request(n, c);
+        cluster_request(cluster_of(b), c);
     else
         not_open(&c->call, "store not open");
 }
@@ -82,7 +88,7 @@ static void do_nodes(struct backend *b, struct call_nodes *c)
     struct node *n = node_of(b);
 
     if (n)
-        node_nodes(n, c);
+        cluster_nodes(cluster_of(b), c);
     else
         not_open(&c->call,
                  c->leader_only ? "leader not found" : "store nodes: store not open");
@@ -93,7 +99,7 @@ static void do_ready(struct backend *b, struct call_ready *c)
     struct node *n = node_of(b);
 
     if (n) {
-        node_ready(n, c);
+        cluster_ready(cluster_of(b), c);
         return;
     }
     c->stage = c->call.no_leader ? READY_OK : READY_NO_LEADER;
@@ -122,8 +128,10 @@ static void do_boot(struct backend *b, struct call_boot *c)
 
 static void do_join(struct backend *b, struct call_join *c)
 {
-    (void)b;
-    not_available(&c->call, "joining");
+    if (node_of(b))
+        cluster_join(((struct local_backend *)b)->cluster, c);
+    else
+        not_open(&c->call, "store not open");
 }
 
 static bool do_disallowed(struct backend *b, const char *sql, size_t len)
@@ -182,7 +190,8 @@ struct backend *local_backend_get(struct local_backend *b)
     return &b->backend;
 }
 
-void local_backend_attach(struct local_backend *b, struct node *n)
+void local_backend_attach(struct local_backend *b, struct node *n, struct cluster *cl)
 {
+    b->cluster = cl;
     atomic_store(&b->node, n);
 }

@@ -11,6 +11,7 @@
 #include "core/base/err.h"
 
 struct backend;
+struct cluster;
 struct doc;
 struct local_backend; /* opaque */
 struct node;
@@ -25,8 +26,7 @@ void local_backend_free(
 
 struct backend *local_backend_get(struct local_backend *b);
 
-/* From now on calls go to n (started); NULL: not open any more.  n outlives every call
- * begun before. */
-void local_backend_attach(struct local_backend *b, struct node *n);
+/* From now on calls go to n (started), as one node of cl.  Both outlive every call. */
+void local_backend_attach(struct local_backend *b, struct node *n, struct cluster *cl);
 
 #endif

@@ -55,7 +55,8 @@ int main(int argc, char **argv)
     if (!e) e = server_open_node(&server, &why);
     if (!e) e = server_form_cluster(&server, &why);
     if (!e) e = server_run(&server, &why); /* until SIGTERM */
-    if (e == ERR_CANCELLED) e = ERR_OK;    /* a signal during the start */
+    if (!e) e = server_leave(&server, &why);
+    if (e == ERR_CANCELLED) e = ERR_OK; /* a signal during the start */
     server_close(&server);      /* the reverse order; safe on a half-open server */
     if (e) log_fatal(why.text); /* the last line is what people look at */
     return e ? 1 : 0;

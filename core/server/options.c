@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/base/text.h"
+#include "core/cluster/address.h"
 #include "core/server/flags.h"
 
 /* --- the table -------------------------------------------------------------------- */
@@ -83,20 +84,20 @@ BOOL("node-no-verify", node_no_verify, "", LATER, "Skip the check of other nodes
 BOOL("node-verify-client", node_verify_client, "", LATER, "Require a verified certificate of connecting nodes (mutual TLS)"),
 TEXT("node-verify-server-name", node_verify_server_name, "", LATER, "Host name that other nodes' certificates must be issued for"),
 TEXT("node-verify-common-name", node_verify_common_name, "", LATER, "Common name that connecting nodes' certificates must have. Needs -node-verify-client"),
-TIME("cluster-connect-timeout", cluster_connect_timeout_ns, "30s", LATER, "Timeout for connecting to other nodes"),
+TIME("cluster-connect-timeout", cluster_connect_timeout_ns, "30s", WORKS, "Timeout for connecting to other nodes"),
 BOOL("compress-snap-transport", compress_snap_transport, "", LATER, "Compress snapshots sent to other nodes"),
 
 HEADING("Forming a cluster"),
-TEXT("join", join, "", LATER, "Comma-delimited list of nodes to join a cluster through, each host:port of a Raft port or http(s)://host:port"),
-INT("join-attempts", join_attempts, "5", LATER, "Number of rounds over the join addresses"),
-TIME("join-interval", join_interval_ns, "3s", LATER, "Pause between rounds"),
-TEXT("join-as", join_as, "", LATER, "User of the -auth file to join as. If not set, joins anonymously"),
-INT("bootstrap-expect", bootstrap_expect, "", LATER, "Number of nodes that must be there before a new cluster forms. 0 forms one at once"),
-TIME("bootstrap-expect-timeout", bootstrap_expect_timeout_ns, "120s", LATER, "Longest wait for them"),
+TEXT("join", join, "", WORKS, "Comma-delimited list of nodes to join a cluster through, each host:port of a Raft port or http(s)://host:port"),
+INT("join-attempts", join_attempts, "5", WORKS, "Number of rounds over the join addresses"),
+TIME("join-interval", join_interval_ns, "3s", WORKS, "Pause between rounds"),
+TEXT("join-as", join_as, "", WORKS, "User of the -auth file to join as. If not set, joins anonymously"),
+INT("bootstrap-expect", bootstrap_expect, "", WORKS, "Number of nodes that must be there before a new cluster forms. 0 forms one at once"),
+TIME("bootstrap-expect-timeout", bootstrap_expect_timeout_ns, "120s", WORKS, "Longest wait for them"),
 TEXT("disco-mode", disco_mode, "", LATER, "How to discover other nodes: consul-kv, etcd-kv, dns or dns-srv. If not set, not enabled"),
 TEXT("disco-key", disco_key, "rqlite", LATER, "Key prefix in Consul or etcd"),
 TEXT("disco-config", disco_config, "", LATER, "Discovery configuration: JSON text, or the path of a file with it"),
-BOOL("raft-non-voter", raft_non_voter, "", LATER, "Be a read-only node: a replica that never votes or leads"),
+BOOL("raft-non-voter", raft_non_voter, "", WORKS, "Be a read-only node: a replica that never votes or leads"),
 
 HEADING("Raft"),
 TEXT("raft-log-level", raft_log_level, "WARN", WORKS, "Level of Raft's log lines: DEBUG, INFO, WARN or ERROR"),
@@ -108,11 +109,11 @@ TIME("raft-apply-timeout", raft_apply_timeout_ns, "10s", WORKS, "Longest wait fo
 UINT("raft-snap", raft_snap, "8192", WORKS, "Number of outstanding log entries which triggers Raft snapshot"),
 TIME("raft-snap-int", raft_snap_int_ns, "10s", WORKS, "How often it is checked whether a snapshot is due"),
 UINT("raft-snap-wal-size", raft_snap_wal_size, "4194304", WORKS, "Size of the SQLite WAL, in bytes, which triggers a snapshot. 0 disables it"),
-BOOL("raft-remove-shutdown", raft_remove_shutdown, "", LATER, "Stop Raft when this node learns that it was removed from the cluster"),
-BOOL("raft-cluster-remove-shutdown", raft_cluster_remove_shutdown, "", LATER, "Leave the cluster on graceful shutdown"),
+BOOL("raft-remove-shutdown", raft_remove_shutdown, "", WORKS, "Stop Raft when this node learns that it was removed from the cluster"),
+BOOL("raft-cluster-remove-shutdown", raft_cluster_remove_shutdown, "", WORKS, "Leave the cluster on graceful shutdown"),
 BOOL("raft-shutdown-stepdown", raft_shutdown_stepdown, "true", WORKS, "If leader, hand over leadership before shutting down"),
-TIME("raft-reap-node-timeout", raft_reap_node_timeout_ns, "", LATER, "Time after which an unreachable voter is removed. If not set, never"),
-TIME("raft-reap-read-only-node-timeout", raft_reap_read_only_node_timeout_ns, "", LATER, "Time after which an unreachable read-only node is removed. If not set, never"),
+TIME("raft-reap-node-timeout", raft_reap_node_timeout_ns, "", WORKS, "Time after which an unreachable voter is removed. If not set, never"),
+TIME("raft-reap-read-only-node-timeout", raft_reap_read_only_node_timeout_ns, "", WORKS, "Time after which an unreachable read-only node is removed. If not set, never"),
 
 HEADING("Queued writes"),
 INT("write-queue-capacity", write_queue_capacity, "1024", WORKS, "Number of queued requests held; when full, further ones wait"),
@@ -134,8 +135,8 @@ TEXT("otlp-key", otlp_key, "", LATER, "Path to X.509 private key of that certifi
 
 HEADING("Legacy"),
 TIME("raft-timeout", raft_timeout_ns, "1s", WORKS, "Legacy: same as -raft-heartbeat-timeout, which wins if both are given"),
-TEXT("join-source-ip", join_source_ip, "", LATER, "Legacy: source address of join requests"),
-BOOL("http-no-verify", http_no_verify, "", LATER, "Legacy: skip the check of certificates of https:// join addresses"),
+TEXT("join-source-ip", join_source_ip, "", WORKS, "Legacy: source address of join requests"),
+BOOL("http-no-verify", http_no_verify, "", WORKS, "Legacy: skip the check of certificates of https:// join addresses"),
 BOOL("node-encrypt", node_encrypt, "", LATER, "Legacy: encryption between nodes with cert.pem and key.pem unless -node-cert and -node-key are given"),
 BOOL("expvar", expvar, "true", WORKS, "Legacy: serve /debug/vars"),
 BOOL("pprof", pprof, "true", WORKS, "Legacy: serve /debug/pprof"),
@@ -231,37 +232,6 @@ static bool is_unspecified(const struct host_port *hp, char *host, size_t cap)
     if (inet_pton(AF_INET6, host, &v6) != 1) return false;
     if (IN6_IS_ADDR_V4MAPPED(&v6)) return memcmp(v6.s6_addr + 12, "\0\0\0\0", 4) == 0;
     return IN6_IS_ADDR_UNSPECIFIED(&v6);
-}
-
-/* What an item of -join is about, without scheme, user and final slash; false if it is no
- * address. */
-struct join_address {
-    bool http;
-    char addr[256];
-};
-
-static bool parse_join_address(const char *item, size_t len, struct join_address *out)
-{
-    size_t scheme = 0;
-    const char *at;
-
-    if (len > 7 && strncasecmp(item, "http://", 7) == 0) scheme = 7;
-    if (len > 8 && strncasecmp(item, "https://", 8) == 0) scheme = 8;
-    out->http = scheme > 0;
-    item += scheme, len -= scheme;
-    if (out->http) {
-        at = memrchr(item, '@', len);
-        if (at) len -= (size_t)(at + 1 - item), item = at + 1;
-        while (len > 0 && item[len - 1] == '/') len--;
-        if (memchr(item, '/', len)) return false;
-    }
-    if (len == 0 || len >= sizeof out->addr - 5) return false;
-    memcpy(out->addr, item, len);
-    out->addr[len] = '\0';
-    if (is_host_port(out->addr)) return true;
-    if (!out->http) return false;
-    memcpy(out->addr + len, ":4001", 6); /* the default of an HTTP address */
-    return is_host_port(out->addr);
 }
 
 /* --- checks, in the order of the specification (server 3) ------------------------- */
@@ -370,29 +340,29 @@ static enum err check_raft_addresses(const struct options *o, struct options_end
     return ERR_OK;
 }
 
-static bool is_own_address(const struct options *o, const struct join_address *j)
+static bool is_own_address(const struct options *o, const struct address *j)
 {
     const char *bind = j->http ? o->http_addr : o->raft_addr;
     const char *adv = j->http ? o->http_adv_addr : o->raft_adv_addr;
 
-    return strcmp(j->addr, bind) == 0 || strcmp(j->addr, adv) == 0;
+    return strcmp(j->at, bind) == 0 || strcmp(j->at, adv) == 0;
 }
 
 static enum err check_joining(const struct options *o, struct options_end *end)
 {
     bool bootstrap = o->bootstrap_expect > 0;
     struct in6_addr ip;
-    struct join_address j;
+    struct address j;
     const char *list, *item;
     size_t len;
 
     if (bootstrap && o->raft_non_voter)
         return refuse(end, "bootstrapping only applicable to voting nodes");
     for (list = o->join; flags_next_item(&list, &item, &len);)
-        if (!parse_join_address(item, len, &j))
+        if (!address_parse(&j, item, len))
             return refuse(end, "%.*s is an invalid join address", (int)len, item);
     for (list = o->join; !bootstrap && flags_next_item(&list, &item, &len);)
-        if (parse_join_address(item, len, &j) && is_own_address(o, &j))
+        if (address_parse(&j, item, len) && is_own_address(o, &j))
             return refuse(end, "node cannot join with itself unless bootstrapping");
     if (any(o->join_source_ip) && inet_pton(AF_INET, o->join_source_ip, &ip) != 1 &&
         inet_pton(AF_INET6, o->join_source_ip, &ip) != 1)

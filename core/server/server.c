@@ -19,6 +19,7 @@
 #include "core/base/logger.h"
 #include "core/base/metrics.h"
 #include "core/base/text.h"
+#include "core/cluster/cluster.h"
 #include "core/node/node.h"
 #include "core/server/local_backend.h"
 #include "core/server/notify.h"
@@ -34,8 +35,14 @@ enum {
         10000 /* then the start is announced all the same: replay may take its time */
 };
 
+static void close_fd(int *fd)
+{
+    if (*fd >= 0) close(*fd);
+    *fd = -1;
+}
+
 /* A signal that came during a step ends the start after it. */
-static enum err step_end(struct server *s, enum err e, struct why *why)
+enum err server_step_end(struct server *s, enum err e, struct why *why)
 {
     if (!e && signals_received(s->signals))
         e = why_set(why, ERR_CANCELLED, "stopped by a signal");
@@ -95,7 +102,7 @@ enum err server_take_data_dir(struct server *s, struct why *why)
                     path);
     e = extensions_open(&s->extensions, path, s->opt->extensions_path, why);
     if (e) return err_wrap(why, e, "failed to create extensions store");
-    return step_end(s, ERR_OK, why);
+    return server_step_end(s, ERR_OK, why);
 }
 
 /* --- the Raft port ---------------------------------------------------------------- */
@@ -155,9 +162,12 @@ static enum err bind_address(struct server *s, const struct addrinfo *a, struct 
 {
     socklen_t len = a->ai_addrlen;
     struct sockaddr_storage bound;
+    int on = 1; /* connections of the run before don't keep us from coming back */
 
     format_address(a->ai_addr, len, s->raft_bound, sizeof s->raft_bound);
     s->raft_fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (s->raft_fd >= 0)
+        (void)setsockopt(s->raft_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (s->raft_fd < 0 || bind(s->raft_fd, a->ai_addr, len) != 0) {
         enum err e = why_errno(why, "listen tcp %s: bind", s->raft_bound);
 
@@ -173,8 +183,8 @@ static enum err bind_address(struct server *s, const struct addrinfo *a, struct 
     return ERR_OK;
 }
 
-/* The port is taken, so that nobody else has it, but not listened on: a node alone has
- * nobody to talk to, and a connection to it is better refused than left waiting. */
+/* The port is taken, so that nobody else has it; the node listens on it when it can
+ * answer.  Until then a connection is better refused than left waiting. */
 enum err server_listen_peers(struct server *s, struct why *why)
 {
     struct addrinfo *found;
@@ -183,7 +193,7 @@ enum err server_listen_peers(struct server *s, struct why *why)
     if (!e) e = bind_address(s, found, why);
     if (found) freeaddrinfo(found);
     if (e) return err_wrap(why, e, "failed to listen on %s", s->opt->raft_addr);
-    return step_end(s, ERR_OK, why);
+    return server_step_end(s, ERR_OK, why);
 }
 
 /* Where addr is bound, in numbers; port is the one that was really taken. */
@@ -242,7 +252,7 @@ enum err server_listen_http(struct server *s, struct why *why)
     e = gateway_start(&s->gateway, &o, why);
     if (e) return err_wrap(why, e, "failed to start HTTP server");
     log_http(s);
-    return step_end(s, ERR_OK, why);
+    return server_step_end(s, ERR_OK, why);
 }
 
 /* --- the node --------------------------------------------------------------------- */
@@ -331,12 +341,47 @@ static void log_extensions(struct server *s)
     buf_fini(&names);
 }
 
+static enum err open_cluster(struct server *s, struct why *why)
+{
+    const struct options *opt = s->opt;
+    char api_url[600];
+    struct cluster_options o = {
+        .node = s->node,
+        .id = s->dir.node_id,
+        .raft_addr = opt->raft_adv_addr,
+        .api_url = api_url,
+        .version = about_version(),
+        .connect_ms = to_ms(opt->cluster_connect_timeout_ns),
+        .bootstrap_expect =
+            opt->bootstrap_expect > 0 ? (unsigned)opt->bootstrap_expect : 0,
+        .reap_voter_ms = (uint64_t)opt->raft_reap_node_timeout_ns / 1000000,
+        .reap_replica_ms = (uint64_t)opt->raft_reap_read_only_node_timeout_ns / 1000000,
+        .clock = clock_real(),
+        .logger = s->logger,
+        .metrics = s->metrics,
+    };
+    enum err e;
+
+    snprintf(api_url, sizeof api_url, "http://%s", opt->http_adv_addr);
+    e = cluster_new(&s->cluster, &o, why);
+    if (e) return err_wrap(why, e, "failed to create cluster service");
+    logger_info(s->logger, "mux", "mux serving on %s, advertising %s", s->raft_bound,
+                opt->raft_adv_addr);
+    logger_info(s->logger, "cluster", "service listening on %s", s->raft_bound);
+    return ERR_OK;
+}
+
 enum err server_open_node(struct server *s, struct why *why)
 {
     const struct options *opt = s->opt;
     struct node_options o = {
         .data_dir = opt->data_dir,
         .raft_addr = opt->raft_adv_addr,
+        .raft_bind = opt->raft_addr,
+        .raft_fd = s->raft_fd,
+        .connect_ms = to_ms(opt->cluster_connect_timeout_ns),
+        .non_voter = opt->raft_non_voter,
+        .shutdown_on_remove = opt->raft_remove_shutdown,
         .http_addr = opt->http_adv_addr,
         .version = about_version(),
         .on_disk = opt->on_disk,
@@ -375,24 +420,11 @@ enum err server_open_node(struct server *s, struct why *why)
                 opt->data_dir);
     e = node_open(&s->node, &o, why);
     if (e) return err_wrap(why, e, "failed to open store");
+    close_fd(&s->raft_fd); /* the node has its own */
     log_extensions(s);
-    return step_end(s, ERR_OK, why);
-}
-
-enum err server_form_cluster(struct server *s, struct why *why)
-{
-    bool fresh = !node_has_peers(s->node);
-    enum err e = node_start(s->node, why);
-
-    if (e) return err_wrap(why, e, "failed to open store");
-    local_backend_attach(s->backend, s->node);
-    atomic_store(&s->status.open, true);
-    if (fresh) {
-        logger_info(s->logger, "rqlited", "bootstrapping single new node");
-        e = node_bootstrap(s->node, why);
-        if (e) return err_wrap(why, e, "clustering failure");
-    }
-    return step_end(s, ERR_OK, why);
+    e = open_cluster(s, why);
+    if (e) return e;
+    return server_step_end(s, ERR_OK, why);
 }
 
 /* --- running ---------------------------------------------------------------------- */
@@ -449,15 +481,10 @@ enum err server_run(struct server *s, struct why *why)
 
 /* --- closing ---------------------------------------------------------------------- */
 
-static void close_fd(int *fd)
+void server_stop_http(struct server *s)
 {
-    if (*fd >= 0) close(*fd);
-    *fd = -1;
-}
-
-static void stop_http(struct server *s)
-{
-    if (!s->gateway) return;
+    if (!s->gateway || s->http_stopped) return;
+    s->http_stopped = true;
     logger_info(s->logger, "http", "closing HTTP service on %s", s->opt->http_addr);
     gateway_stop(s->gateway, s->serving ? STOP_GRACE_MS : ABORT_GRACE_MS);
 }
@@ -465,6 +492,7 @@ static void stop_http(struct server *s)
 static void stop_node(struct server *s)
 {
     if (!s->node) return;
+    if (s->cluster) cluster_stop(s->cluster);
     node_stop(s->node);
     logger_info(s->logger, "store", "store closed with node ID %s, listening on %s",
                 s->dir.node_id, s->raft_bound);
@@ -474,11 +502,12 @@ static void stop_node(struct server *s)
  */
 void server_close(struct server *s)
 {
-    stop_http(s);
+    server_stop_http(s);
     close_fd(&s->raft_fd);
     stop_node(s);
     gateway_free(s->gateway);
     local_backend_free(s->backend);
+    cluster_free(s->cluster);
     node_free(s->node);
     extensions_close(&s->extensions);
     datadir_close(&s->dir);

@@ -16,6 +16,7 @@
 #include "core/server/extensions.h"
 #include "core/server/status.h"
 
+struct cluster;
 struct gateway;
 struct local_backend;
 struct logger;
@@ -36,11 +37,13 @@ struct server {
     struct local_backend *backend; /* the gateway's way to the node */
     struct gateway *gateway;
     struct node *node;
-    char raft_bound[128]; /* where the Raft port really is */
-    int raft_fd;          /* holds the Raft port */
-    int fatal_fd;         /* readable once the node must not go on */
-    bool serving;         /* the start is over */
-    struct why fatal;     /* why; written before fatal_fd */
+    struct cluster *cluster; /* the node among others */
+    char raft_bound[128];    /* where the Raft port really is */
+    int raft_fd;             /* holds the Raft port until the node listens on it */
+    int fatal_fd;            /* readable once the node must not go on */
+    bool serving;            /* the start is over */
+    bool http_stopped;
+    struct why fatal; /* why; written before fatal_fd */
 };
 
 /* Everything that works before there is a data directory: signals, log, counters, the
@@ -57,16 +60,29 @@ MUST_USE enum err server_listen_peers(struct server *s, struct why *why);
 /* The HTTP port.  Until the node is open, requests are answered by "not open". */
 MUST_USE enum err server_listen_http(struct server *s, struct why *why);
 
-/* Recover the node from the data directory and start its threads. */
+/* Recover the node from the data directory. */
 MUST_USE enum err server_open_node(struct server *s, struct why *why);
 
-/* Found a cluster of one, unless the node has been part of one before. */
+/* Start the node's threads, then become part of a cluster: a new one of this node alone
+ * or of a group, or an existing one.  This may take long; HTTP is served meanwhile. */
 MUST_USE enum err server_form_cluster(struct server *s, struct why *why);
 
 /* Say that the node is there, then wait for a signal (ERR_OK) or for the node's end. */
 MUST_USE enum err server_run(struct server *s, struct why *why);
 
+/* Stop serving and, as the flags have it, leave the cluster or hand leadership over.  On
+ * an error the shutdown goes on all the same. */
+MUST_USE enum err server_leave(struct server *s, struct why *why);
+
 /* The reverse order; safe after any step, or none. */
 void server_close(struct server *s);
+
+/* --- for the files of this module ------------------------------------------------- */
+
+/* Running requests end, within limits; safe to call twice. */
+void server_stop_http(struct server *s);
+
+/* e, unless a signal came meanwhile: ERR_CANCELLED. */
+MUST_USE enum err server_step_end(struct server *s, enum err e, struct why *why);
 
 #endif
