@@ -29,8 +29,7 @@ struct doc;
 struct logger;
 struct metrics;
 
-/* --- statements
- * ------------------------------------------------------------------------------ */
+/* --- statements --------------------------------------------------------------------- */
 
 struct db_param {
     const char *name; /* NULL or "": by position */
@@ -64,8 +63,7 @@ struct db_context {
     uint64_t seed;    /* random(), randomblob() */
 };
 
-/* --- opening
- * --------------------------------------------------------------------------------- */
+/* --- opening ------------------------------------------------------------------------ */
 
 struct db_options {
     const char *path;        /* NULL: in memory */
@@ -83,8 +81,7 @@ struct db_options {
 MUST_USE enum err db_open(struct db **out, const struct db_options *o, struct why *why);
 void db_close(struct db *d); /* NULL is allowed */
 
-/* --- the write path: apply thread only
- * --------------------------------------------------------- */
+/* --- the write path: apply thread only ---------------------------------------------- */
 
 /*
  * Apply one entry: run the request at its place in the log and report each result to sink
@@ -131,8 +128,7 @@ uint64_t db_effect_hash(const struct db *d, uint64_t *index);
 uint64_t db_changed_index(
     const struct db *d); /* last entry that may have changed the database; any thread */
 
-/* --- the read path: one thread per reader
- * ------------------------------------------------------- */
+/* --- the read path: one thread per reader ------------------------------------------- */
 
 MUST_USE enum err db_reader_open(struct db *d, struct db_reader **out,
                                  struct why *why); /* any thread */
@@ -154,8 +150,7 @@ bool db_reader_is_read_only(struct db_reader *r, const struct db_request *req);
 void db_reader_check_syntax(struct db_reader *r, const char *sql, size_t len, char *err,
                             size_t err_size);
 
-/* --- backup and load: any reader's thread
- * ------------------------------------------------------- */
+/* --- backup and load: any reader's thread ------------------------------------------- */
 
 enum db_backup_format {
     DB_BACKUP_WAL,
@@ -180,8 +175,7 @@ MUST_USE enum err db_check_file(const char *path, struct why *why);
  * pragma", HTTP API 5.7)?  Pure, any thread. */
 bool db_text_disallowed(const char *sql, size_t len);
 
-/* --- figures
- * ------------------------------------------------------------------------------------ */
+/* --- figures ------------------------------------------------------------------------ */
 
 /* The object of HTTP API 12.5, from any thread, through a reader of the caller's. */
 void db_reader_status(struct db_reader *r, struct doc *into);

@@ -15,70 +15,26 @@
  * fails: the node stops rather than differ.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/base/clock.h"
 #include "core/base/logger.h"
+#include "core/base/metrics.h"
 #include "core/db/internal.h"
 
 enum {
-    CHECKPOINT_FRAMES = 1000, /* copy the WAL back when it has grown by so many pages */
-    RESTART_FRAMES = 4000,    /* wait a moment for readers, so that it starts over */
-    TRUNCATE_FRAMES = 16000,  /* and give its memory back */
-    RESTART_WAIT_MS = 10,
-    BUSY_MS = 5000,
     STEP_BLOCK = 1000,     /* VM steps are counted in blocks */
     SESSION_ENTRIES = 1000 /* temporary objects live this long; see session_end_due() */
 };
-
-static const uint64_t RETRY_NS = 1000000000;
 
 static const char NO_TRANSACTION[] = "cannot commit - no transaction is active";
 static const char REFUSED[] = "attempt to change database via query operation";
 static const char TIMED_OUT[] = "execute timeout";
 static const char LEFT_OPEN[] = "transaction not committed, rolled back";
 
-/* --- a sink for nobody
- * --------------------------------------------------------------------------------- */
-
-static void null_columns(struct row_sink *s, const struct row_column *cols, size_t n)
-{
-    (void)s, (void)cols, (void)n;
-}
-static bool null_row(struct row_sink *s, const struct db_value *values, size_t n)
-{
-    (void)s, (void)values, (void)n;
-    return true;
-}
-static void null_rows_end(struct row_sink *s, uint64_t ns)
-{
-    (void)s, (void)ns;
-}
-static void null_written(struct row_sink *s, int64_t id, int64_t rows, uint64_t ns)
-{
-    (void)s, (void)id, (void)rows, (void)ns;
-}
-static void null_failed(struct row_sink *s, bool read_side, const char *text, size_t len)
-{
-    (void)s, (void)read_side, (void)text, (void)len;
-}
-static void null_request_failed(struct row_sink *s, const char *text, size_t len)
-{
-    (void)s, (void)text, (void)len;
-}
-static const struct row_sink_ops null_ops = {
-    .columns = null_columns,
-    .row = null_row,
-    .rows_end = null_rows_end,
-    .written = null_written,
-    .failed = null_failed,
-    .request_failed = null_request_failed,
-};
-static struct row_sink null_sink = {.ops = &null_ops}; /* never written to */
-
-/* --- the request being run
- * -------------------------------------------------------------------------------- */
+/* --- the request being run ---------------------------------------------------------- */
 
 struct run {
     struct db *d;
@@ -90,6 +46,7 @@ struct run {
     size_t muted, told;         /* results not to tell; results told */
     uint64_t started_ns;        /* the running string; 0: nobody asks */
     bool failed;                /* some statement did */
+    bool defer_fk;              /* the PRAGMA was used: it ends with the request */
     bool touched;               /* the schema; a rollback touches it again */
     bool in_request_tx;         /* req->transaction: COMMIT and ROLLBACK are refused */
     bool shared_tx;             /* that transaction is a savepoint in the batch */
@@ -140,9 +97,7 @@ static int step_control(sqlite3_stmt *s)
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-/* --- results
- * ------------------------------------------------------------------------------------------------
- */
+/* --- results ------------------------------------------------------------------------ */
 
 static uint64_t elapsed(struct run *r)
 {
@@ -185,6 +140,7 @@ static void tell_rows_end(struct run *r)
 static void tell_failed(struct run *r, bool read_side, const char *text)
 {
     r->failed = true;
+    metrics_add(r->d->metrics, METRIC_db_execution_errors, 1);
     elapsed(r);
     db_sink_error(r->sink, read_side, text);
     told_one(r);
@@ -208,11 +164,12 @@ static void tell_sqlite_failed(struct run *r, int rc, bool read_side)
         return;
     }
     if ((rc & 0xff) == SQLITE_CORRUPT)
-        logger_error(d->logger, "db", "index %llu: %s", (unsigned long long)d->ctx.index,
+        logger_error(d->logger, "db", "index %" PRIu64 ": %s", d->ctx.index,
                      sqlite3_errmsg(r->c->sqlite));
     db_effect_mix(d, (uint64_t)rc);
     if (r->touched && sqlite3_get_autocommit(r->c->sqlite)) schema_touched(r);
     r->failed = true;
+    metrics_add(d->metrics, METRIC_db_execution_errors, 1);
     elapsed(r);
     if ((rc & 0xff) == SQLITE_INTERRUPT && d->out_of_steps)
         db_sink_error(r->sink, read_side, TIMED_OUT);
@@ -223,8 +180,7 @@ static void tell_sqlite_failed(struct run *r, int rc, bool read_side)
     told_one(r);
 }
 
-/* --- the shared transaction
- * ------------------------------------------------------------------------------------ */
+/* --- the shared transaction --------------------------------------------------------- */
 
 static void batch_begin(struct run *r)
 {
@@ -275,9 +231,7 @@ static int on_steps(void *arg)
     return 1;
 }
 
-/* --- one piece of a string
- * ---------------------------------------------------------------------------------------
- */
+/* --- one piece of a string ---------------------------------------------------------- */
 
 /* Step to the end, with the rows for the sink if this is the last piece. */
 static int step_rows(struct run *r, struct db_prep *p, bool last)
@@ -289,11 +243,12 @@ static int step_rows(struct run *r, struct db_prep *p, bool last)
         !db_sink_columns(p, r->req->qualify_columns && (p->flags & PREP_READ), r->sink))
         return SQLITE_NOMEM;
     while (rc == SQLITE_ROW) {
-        if (last && r->sink != &null_sink) {
+        if (last && r->sink != &db_null_sink) {
             const struct db_value *row = db_row_values(r->c, p);
             if (!row) return SQLITE_NOMEM;
             /* Who asked may leave; the entry is applied all the same. */
-            if (!r->sink->ops->row(r->sink, row, (size_t)p->n_cols)) r->sink = &null_sink;
+            if (!r->sink->ops->row(r->sink, row, (size_t)p->n_cols))
+                r->sink = &db_null_sink;
         }
         rc = sqlite3_step(p->handle);
     }
@@ -362,7 +317,10 @@ static void note_change(struct run *r, const struct db_prep *p)
     if ((p->flags & (PREP_SCHEMA | PREP_SESSION | PREP_VACUUM | PREP_OPTIMIZE)) ||
         (r->touched && (p->flags & PREP_CONTROL)))
         schema_touched(r);
-    if ((p->flags & PREP_PRAGMA) && seen->pragma_setting) d->schema_stale = true;
+    if ((p->flags & PREP_PRAGMA) && seen->pragma_setting) {
+        d->schema_stale = true;
+        r->defer_fk |= seen->defer_fk;
+    }
     if ((p->flags & PREP_SESSION) && !d->session_since) d->session_since = d->ctx.index;
     if (p->flags & PREP_SEQUENCE) d->rowid_max = true;
     if (!(p->flags & (PREP_READ | PREP_CONTROL))) {
@@ -554,9 +512,7 @@ static void run_strings(struct run *r)
     }
 }
 
-/* --- req->transaction
- * ------------------------------------------------------------------------------------------
- */
+/* --- req->transaction --------------------------------------------------------------- */
 
 /* Can the request be a savepoint in the shared transaction?  Every string has to be one
  * plain statement. */
@@ -647,20 +603,18 @@ static void run_shared_transaction(struct run *r)
     r->told = 0;
     if (r->muted > 0) {
         r->real_sink = r->sink;
-        r->sink = &null_sink;
+        r->sink = &db_null_sink;
     }
     run_own_transaction(r);
 }
 
-/* --- entries
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- entries ------------------------------------------------------------------------ */
 
 /*
  * Temporary objects and attached in-memory databases live on the write connection, which
  * a node that starts from a snapshot does not have.  So they end at a place in the log
  * that is the same for all, SESSION_ENTRIES after the first of them was made, and no
- * snapshot may be taken in between (db_session_active()).
+ * snapshot is taken in between (db_snapshot_pin()).
  */
 static bool session_end_due(const struct db *d, const struct db_context *ctx)
 {
@@ -705,6 +659,17 @@ static void end_left_open(struct run *r)
     if (changed) r->sink->ops->request_failed(r->sink, LEFT_OPEN, strlen(LEFT_OPEN));
 }
 
+static void count(const struct db *d, const struct db_request *req)
+{
+    metrics_add(d->metrics, req->rows ? METRIC_db_requests : METRIC_db_executions,
+                (int64_t)req->n);
+    if (req->transaction)
+        metrics_add(d->metrics,
+                    req->rows ? METRIC_db_request_transactions
+                              : METRIC_db_execute_transactions,
+                    1);
+}
+
 static enum err apply(struct db *d, const struct db_context *ctx,
                       const struct db_request *req, bool script, struct row_sink *sink,
                       struct why *why)
@@ -713,7 +678,8 @@ static enum err apply(struct db *d, const struct db_context *ctx,
     if (e) return e;
 
     struct run r = {
-        .d = d, .c = d->w, .req = req, .sink = sink ? sink : &null_sink, .why = why};
+        .d = d, .c = d->w, .req = req, .sink = sink ? sink : &db_null_sink, .why = why};
+    count(d, req);
     if (sink) r.started_ns = clock_mono_ns(d->clock);
     if (req->max_steps) {
         d->steps_left = req->max_steps;
@@ -738,8 +704,7 @@ static enum err apply(struct db *d, const struct db_context *ctx,
         if (r.touched) schema_touched(&r);
     }
     if (!r.fatal) end_left_open(&r);
-    if (!r.fatal && d->w->seen.defer_fk)
-        db_conn_exec(d->w, "PRAGMA defer_foreign_keys=0");
+    if (!r.fatal && r.defer_fk) db_conn_exec(d->w, "PRAGMA defer_foreign_keys=0");
     return r.fatal ? r.fatal : entry_end(d);
 }
 
@@ -764,49 +729,13 @@ void db_apply_nothing(struct db *d, const struct db_context *ctx)
     db_effect_end(d);
 }
 
-/* --- the end of a batch
- * ----------------------------------------------------------------------------------------------
- */
-
-/*
- * Copy the WAL back into the database, now that nothing is being written: SQLite
- * before 3.51.3 has a race between a checkpoint and a WAL that starts over, which cannot
- * happen if one thread does both.  Readers are never waited for by more than
- * RESTART_WAIT_MS, and they never wait.  What fails for a reader's sake is tried again
- * later.
- */
-static void checkpoint(struct db *d)
-{
-    int mode = SQLITE_CHECKPOINT_PASSIVE, frames = 0, copied = 0;
-
-    if (d->wal_frames < d->wal_copied) d->wal_copied = 0; /* it has started over */
-    if (d->wal_frames - d->wal_copied < CHECKPOINT_FRAMES) {
-        /* Large, because a reader was in the way: look again now and then. */
-        if (d->wal_frames < RESTART_FRAMES ||
-            clock_mono_ns(d->clock) - d->wal_tried_ns < RETRY_NS)
-            return;
-    }
-    if (d->wal_frames >= TRUNCATE_FRAMES)
-        mode = SQLITE_CHECKPOINT_TRUNCATE;
-    else if (d->wal_frames >= RESTART_FRAMES)
-        mode = SQLITE_CHECKPOINT_RESTART;
-    if (mode != SQLITE_CHECKPOINT_PASSIVE)
-        sqlite3_busy_timeout(d->w->sqlite, RESTART_WAIT_MS);
-    int rc = sqlite3_wal_checkpoint_v2(d->w->sqlite, "main", mode, &frames, &copied);
-    if (mode != SQLITE_CHECKPOINT_PASSIVE) sqlite3_busy_timeout(d->w->sqlite, BUSY_MS);
-    if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY)
-        logger_warn(d->logger, "db", "checkpoint: %s", sqlite3_errmsg(d->w->sqlite));
-    d->wal_copied = d->wal_frames;
-    d->wal_tried_ns = clock_mono_ns(d->clock);
-    if (rc == SQLITE_OK && mode != SQLITE_CHECKPOINT_PASSIVE)
-        d->wal_frames = d->wal_copied = 0;
-}
+/* --- the end of a batch ------------------------------------------------------------- */
 
 enum err db_commit(struct db *d, struct why *why)
 {
     struct run r = {.d = d, .c = d->w, .why = why};
     batch_end(&r);
-    if (!r.fatal) checkpoint(d);
+    if (!r.fatal) db_checkpoint(d);
     return r.fatal;
 }
 

@@ -21,8 +21,7 @@
 struct clock;
 struct db_vfs_mem;
 
-/* --- what a statement is
- * ---------------------------------------------------------------------- */
+/* --- what a statement is ------------------------------------------------------------ */
 
 enum db_prep_flag {
     PREP_READ = 1 << 0,    /* read-only, or an EXPLAIN of anything */
@@ -98,8 +97,7 @@ struct db_conn {
     bool timed_out;
 };
 
-/* --- the database
- * ------------------------------------------------------------------------------ */
+/* --- the database ------------------------------------------------------------------- */
 
 enum { DB_PRAGMA_MAX = 16 };
 
@@ -182,9 +180,7 @@ struct db_table {
     char name[];
 };
 
-/* --- open.c
- * -------------------------------------------------------------------------------------
- */
+/* --- open.c ------------------------------------------------------------------------- */
 
 enum err db_conn_open(struct db_conn **out, struct db *d, bool writer, struct why *why);
 void db_conn_close(struct db_conn *c); /* NULL is allowed */
@@ -197,8 +193,7 @@ int db_conn_exec(struct db_conn *c, const char *sql);
 int64_t db_conn_int(struct db_conn *c, const char *sql);
 enum err db_conn_why(struct db_conn *c, int rc, struct why *why, const char *what);
 
-/* --- vfs_mem.c, vfs_clock.c
- * ---------------------------------------------------------------------- */
+/* --- vfs_mem.c, vfs_clock.c --------------------------------------------------------- */
 
 /* A VFS whose files live on the heap, registered under a name of its own.  No file may be
  * open when it is freed. */
@@ -214,8 +209,7 @@ enum err db_vfs_clock_new(sqlite3_vfs **out, sqlite3_vfs *base, const uint64_t *
                           const char *scratch_dir, struct why *why);
 void db_vfs_clock_free(sqlite3_vfs *v); /* NULL is allowed */
 
-/* --- authorizer.c
- * -------------------------------------------------------------------------------- */
+/* --- authorizer.c ------------------------------------------------------------------- */
 
 enum db_pragma_rule {
     PRAGMA_REFUSED,     /* any use */
@@ -233,8 +227,7 @@ db_pragma_find(const char *name); /* NULL: no setting of a connection */
 int db_authorize(void *conn, int action, const char *a, const char *b, const char *schema,
                  const char *trigger);
 
-/* --- stmt_cache.c
- * -------------------------------------------------------------------------------- */
+/* --- stmt_cache.c ------------------------------------------------------------------- */
 
 /*
  * Prepare the first statement of sql (len bytes, then a NUL), or find the whole string in
@@ -252,9 +245,7 @@ void db_stmt_cache_clear(struct db_stmt_cache *k);
  * NULL when out of memory. */
 const struct row_column *db_prep_columns(struct db_prep *p);
 
-/* --- bind.c
- * -----------------------------------------------------------------------------------------
- */
+/* --- bind.c ------------------------------------------------------------------------- */
 
 struct db_binding {
     const struct db_stmt *in;
@@ -274,9 +265,7 @@ bool db_bind(struct db_conn *c, struct db_prep *p, const struct db_binding *b,
 bool db_binding_init(struct db_binding *b, const struct db_stmt *in, bool read_path,
                      bool limited, char text[DB_BIND_ERR_MAX]);
 
-/* --- text.c
- * ------------------------------------------------------------------------------------------
- */
+/* --- text.c ------------------------------------------------------------------------- */
 
 enum db_word {
     WORD_NONE,
@@ -298,8 +287,7 @@ bool db_text_blank(const char *sql,
 bool db_text_contains(const char *sql, size_t len,
                       const char *lower); /* ignoring ASCII case */
 
-/* --- functions.c, effect.c
- * ----------------------------------------------------------------------------- */
+/* --- functions.c, effect.c ---------------------------------------------------------- */
 
 int db_functions_register(struct db_conn *c);
 void db_effect_hook(void *arg, sqlite3 *sqlite, int op, const char *schema,
@@ -317,9 +305,7 @@ static inline uint64_t db_mum(uint64_t a, uint64_t b)
     return (uint64_t)r ^ (uint64_t)(r >> 64);
 }
 
-/* --- schema.c
- * -----------------------------------------------------------------------------------------------
- */
+/* --- schema.c ----------------------------------------------------------------------- */
 
 /* What the write path has to know of the schema; called when it is stale.  Forgets every
  * statement in the cache. */
@@ -328,9 +314,14 @@ void db_schema_free(struct db *d);
 /* Look for tables that hold the largest rowid, after a load. */
 void db_schema_find_rowid_max(struct db *d);
 
-/* --- query.c
- * ----------------------------------------------------------------------------------------------
+/* --- checkpoint.c, null_sink.c -------------------------------------------------------
  */
+
+/* Make one if the WAL has grown enough. */
+void db_checkpoint(struct db *d);
+extern struct row_sink db_null_sink; /* never written to */
+
+/* --- query.c ------------------------------------------------------------------------ */
 
 /* Open the connection anew if a client has changed its settings. */
 enum err db_reader_refresh(struct db_reader *r, struct why *why);
@@ -344,8 +335,7 @@ void db_sink_sqlite_error(struct db_conn *c, int rc, bool read_side,
                           struct row_sink *sink);
 void db_sink_error(struct row_sink *sink, bool read_side, const char *text);
 
-/* --- dump.c, vfs_image.c
- * -------------------------------------------------------------------------------- */
+/* --- dump.c, vfs_image.c ------------------------------------------------------------ */
 
 /* Everything as SQL text into fd, in one read transaction; sqlite is in none. */
 enum err db_dump(sqlite3 *sqlite, const char *const *tables, int fd, struct why *why);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,8 +88,7 @@ static bool quick_check(sqlite3 *sqlite)
     return ok;
 }
 
-/* --- into the shape of our own
- * --------------------------------------------------------------------- */
+/* --- into the shape of our own ------------------------------------------------------ */
 
 static int set_int(sqlite3 *sqlite, const char *pragma, int64_t v)
 {
@@ -237,9 +237,7 @@ enum err db_check_file(const char *path, struct why *why)
     return e;
 }
 
-/* --- the switch
- * --------------------------------------------------------------------------------------
- */
+/* --- the switch --------------------------------------------------------------------- */
 
 static enum err replace(struct db *d, const char *path, struct why *why)
 {
@@ -279,9 +277,9 @@ enum err db_apply_replace(struct db *d, const struct db_context *ctx, const char
     if (e) return e;
     db_schema_find_rowid_max(d);
     /* All of the new content went through the WAL. */
-    sqlite3_wal_checkpoint_v2(d->w->sqlite, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL,
-                              NULL);
-    d->wal_frames = d->wal_copied = 0;
+    d->wal_frames = INT_MAX;
+    d->wal_copied = 0;
+    db_checkpoint(d);
     atomic_store_explicit(&d->changed_index, ctx->index, memory_order_relaxed);
     db_effect_end(d);
     return ERR_OK;

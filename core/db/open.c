@@ -251,8 +251,7 @@ enum err db_writer_reopen(struct db *d, bool keep, struct why *why)
     return ERR_OK;
 }
 
-/* --- the database
- * ------------------------------------------------------------------------------------ */
+/* --- the database ------------------------------------------------------------------- */
 
 static enum err copy_options(struct db *d, const struct db_options *o, struct why *why)
 {

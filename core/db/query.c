@@ -9,14 +9,13 @@
 #include <string.h>
 
 #include "core/base/clock.h"
+#include "core/base/metrics.h"
 #include "core/db/internal.h"
 
 static const char REFUSED[] = "attempt to change database via query operation";
 static const char TIMED_OUT[] = "query timeout";
 
-/* --- rows
- * ------------------------------------------------------------------------------------------
- */
+/* --- rows --------------------------------------------------------------------------- */
 
 const struct db_value *db_row_values(struct db_conn *c, struct db_prep *p)
 {
@@ -115,9 +114,7 @@ void db_sink_sqlite_error(struct db_conn *c, int rc, bool read_side,
     db_sink_error(sink, read_side, text);
 }
 
-/* --- one string
- * --------------------------------------------------------------------------------------
- */
+/* --- one string --------------------------------------------------------------------- */
 
 struct query {
     struct db_conn *c;
@@ -231,7 +228,11 @@ void db_conn_query(struct db_conn *c, const struct db_request *req,
     c->cancel = cancel;
     c->timed_out = false;
     c->deadline_ns = req->timeout_ns ? q.started_ns + req->timeout_ns : 0;
-    if (req->transaction) db_conn_exec(c, "BEGIN");
+    metrics_add(c->db->metrics, METRIC_db_queries, (int64_t)req->n);
+    if (req->transaction) {
+        metrics_add(c->db->metrics, METRIC_db_query_transactions, 1);
+        db_conn_exec(c, "BEGIN");
+    }
     for (size_t i = 0; i < req->n && !q.stop; i++) {
         if (i > 0) q.started_ns = clock_mono_ns(clock_real());
         if (c->deadline_ns && q.started_ns >= c->deadline_ns) c->timed_out = true;
@@ -243,9 +244,7 @@ void db_conn_query(struct db_conn *c, const struct db_request *req,
     if (!sqlite3_get_autocommit(c->sqlite)) db_conn_exec(c, "ROLLBACK");
 }
 
-/* --- readers
- * -------------------------------------------------------------------------------------------
- */
+/* --- readers ------------------------------------------------------------------------ */
 
 enum err db_reader_open(struct db *d, struct db_reader **out, struct why *why)
 {

@@ -78,9 +78,7 @@ static struct db_vfs_mem *fs_of(sqlite3_vfs *v)
     return v->pAppData;
 }
 
-/* --- bytes
- * ---------------------------------------------------------------------------------------
- */
+/* --- bytes -------------------------------------------------------------------------- */
 
 static uint8_t *chunk_at(struct mem_file *f, uint64_t n)
 {
@@ -213,8 +211,7 @@ static int mem_sync(sqlite3_file *file, int flags)
     return SQLITE_OK;
 }
 
-/* --- the lock of the file itself
- * ------------------------------------------------------------------ */
+/* --- the lock of the file itself ---------------------------------------------------- */
 
 static int mem_lock(sqlite3_file *file, int level)
 {
@@ -276,8 +273,7 @@ static int mem_check_reserved(sqlite3_file *file, int *out)
     return SQLITE_OK;
 }
 
-/* --- the wal-index
- * -------------------------------------------------------------------------------- */
+/* --- the wal-index ------------------------------------------------------------------ */
 
 static int mem_shm_map(sqlite3_file *file, int region, int bytes, int extend,
                        void volatile **out)
@@ -406,9 +402,7 @@ static int mem_characteristics(sqlite3_file *file)
            SQLITE_IOCAP_POWERSAFE_OVERWRITE;
 }
 
-/* --- names
- * --------------------------------------------------------------------------------------------
- */
+/* --- names -------------------------------------------------------------------------- */
 
 static void file_unref(struct mem_file *f)
 {

@@ -192,9 +192,7 @@ static void what_restoring_makes_by_itself_is_left_out(void **state)
     fixture_close(&g);
 }
 
-/* --- files
- * --------------------------------------------------------------------------------------------------
- */
+/* --- files -------------------------------------------------------------------------- */
 
 static void header_is(const char *path, int version)
 {
@@ -294,9 +292,7 @@ static void a_backup_can_be_written_to_a_file_without_a_name(void **state)
     fixture_close(&f);
 }
 
-/* --- load
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- load --------------------------------------------------------------------------- */
 
 static void make_file(const char *path, const char *sql)
 {

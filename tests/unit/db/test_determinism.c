@@ -117,8 +117,7 @@ static void readers_have_the_real_clock_and_real_random_numbers(void **state)
     fixture_close(&f);
 }
 
-/* --- batched or not
- * ------------------------------------------------------------------------------------ */
+/* --- batched or not ----------------------------------------------------------------- */
 
 static const char *const pieces[] = {
     "INSERT INTO a(x) VALUES(random() % 50)",

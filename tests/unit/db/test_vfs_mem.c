@@ -113,9 +113,7 @@ static void attached_memory_databases_are_their_own(void **state)
     fixture_close(&f);
 }
 
-/* --- threads
- * ----------------------------------------------------------------------------------------------
- */
+/* --- threads ------------------------------------------------------------------------ */
 
 struct watcher {
     struct db *db;
@@ -267,9 +265,7 @@ static void a_database_may_be_larger_than_two_gigabytes(void **state)
     fixture_close(&f);
 }
 
-/* --- on disk
- * ------------------------------------------------------------------------------------------------
- */
+/* --- on disk ------------------------------------------------------------------------ */
 
 static long size_of(const char *path, mode_t *mode)
 {
