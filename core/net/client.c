@@ -11,7 +11,13 @@
 #include "core/net/resolve.h"
 #include "core/net/stream.h"
 
-enum { BACKOFF_MIN_MS = 10 };
+enum {
+    BACKOFF_MIN_MS = 10,
+    BACKOFF_REFUSED =
+        10, /* times the longest, for who was refused for what it is: that seldom
+               mends itself, and costs the other side a line each time */
+    DECODED_MAX = 1 << 30 /* bytes that an answer may take in memory */
+};
 
 enum channel_state {
     CHANNEL_IDLE,
@@ -369,7 +375,7 @@ static enum err conn_on_frame(struct conn *c, const struct frame *f, struct evbu
     case FRAME_MESSAGE:
         if (r == NULL) return ERR_OK; /* it ended here while this was on its way */
         e = stream_receive(s, f, in, f->length, why);
-        if (e == ERR_TOO_BIG && !r->done) {
+        if ((e == ERR_TOO_BIG || e == ERR_BUSY) && !r->done) {
             send_cancel(r);
             fail_request(r, e, why->text, false);
             return ERR_OK;
@@ -417,12 +423,21 @@ static void conn_on_open(struct conn *c)
     if (ch->conn == c) put_waiting_on(ch, c);
 }
 
+/* Another cluster, another node, another protocol. */
+static bool refused_for_good(enum err e)
+{
+    return e == ERR_INVALID || e == ERR_UNSUPPORTED || e == ERR_NOT_FOUND ||
+           e == ERR_UNAUTHORIZED;
+}
+
 static void back_off(struct net_channel *ch)
 {
+    uint32_t longest = ch->net->limits.backoff_max_ms;
+
+    if (ch->failed && refused_for_good(ch->why.code)) longest *= BACKOFF_REFUSED;
     ch->state = CHANNEL_BACKOFF;
     ch->backoff_ms = ch->backoff_ms == 0 ? BACKOFF_MIN_MS : ch->backoff_ms * 2;
-    if (ch->backoff_ms > ch->net->limits.backoff_max_ms)
-        ch->backoff_ms = ch->net->limits.backoff_max_ms;
+    if (ch->backoff_ms > longest) ch->backoff_ms = longest;
     if (!net_arm(&ch->timer, ch->backoff_ms)) ch->state = CHANNEL_IDLE;
 }
 
@@ -788,7 +803,7 @@ static struct net_request *new_request(struct net_channel *ch,
     r->deadline_ns = UINT64_MAX;
     event_assign(&r->timer, r->net->base, -1, 0, on_deadline, r);
     arena_init(&r->keep, 0);
-    arena_init(&r->arena, 0);
+    arena_init(&r->arena, DECODED_MAX);
     return r;
 }
 
@@ -895,7 +910,9 @@ static enum err request_send(struct net_request *r, const struct stream_body *b)
 
     if (r->done || r->finish || r->stream.last_out || !(r->streams & NET_STREAM_IN))
         return ERR_CLOSED;
-    if (!stream_writable(&r->stream)) return ERR_BUSY;
+    /* Raft counts its own bytes: it is stopped only by a queue that is full. */
+    if (r->stream.conn == NULL || r->stream.conn->class != NET_RAFT)
+        if (!stream_writable(&r->stream)) return ERR_BUSY;
     return stream_send(&r->stream, &f, NULL, 0, b);
 }
 

@@ -5,7 +5,8 @@
  * A channel dials when it is first needed and stays connected; when the connection breaks
  * its requests fail, and it dials again when there is a request (or at once, after
  * net_channel_connect()), waiting 10 ms after the first failure and twice as long after
- * each next one.  The name is looked up at each dial, on a thread of its own.
+ * each next one, up to the limit, or ten times that if the peer was the wrong one.  The
+ * name is looked up at each dial, on a thread of its own.
  *
  *      idle -> dialing -> open -> (lost) idle
  *               |  ^
@@ -85,7 +86,7 @@ struct net_request_options {
     const struct net_service *service;
     unsigned method;
     /* The input, one of the two; neither for a method whose input streams.  packed is
-     * drained, on ERR_OK only. */
+     * drained on ERR_OK, and of no use after ERR_NOMEM. */
     const ProtobufCMessage *message;
     struct evbuffer *packed;
     struct net_meta meta; /* copied.  timeout_ns runs from now on */
@@ -96,7 +97,7 @@ struct net_request_options {
 };
 
 /* Start a call.  On ERR_OK *out is valid until on_done() returns or it is cancelled.
- * ERR_TOO_BIG, ERR_NOMEM, ERR_INVALID. */
+ * ERR_TOO_BIG; ERR_BUSY, too much is queued on the connection; ERR_CLOSED, ERR_NOMEM. */
 MUST_USE enum err net_request_start(struct net_request **out, struct net_channel *ch,
                                     const struct net_request_options *o, struct why *why);
 

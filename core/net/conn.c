@@ -178,6 +178,20 @@ bool conn_room(const struct conn *c, size_t len)
     return queued == 0 || queued + len <= c->net->limits.max_queued_bytes;
 }
 
+void conn_break(struct conn *c, enum err code, const char *text)
+{
+    if (c->broken || c->state == CONN_CLOSED) return;
+    c->broken = text;
+    c->broken_code = code;
+    event_active(&c->flush, EV_TIMEOUT, 1);
+}
+
+static enum err out_of_memory(struct conn *c)
+{
+    conn_break(c, ERR_NOMEM, "out of memory");
+    return ERR_NOMEM;
+}
+
 static void ask_flush(struct conn *c)
 {
     if (c->flush_asked || c->state == CONN_CONNECTING) return;
@@ -230,7 +244,10 @@ static void on_flush(evutil_socket_t nofd, short what, void *arg)
     if (evbuffer_get_length(c->out) > 0) {
         size_t len = evbuffer_get_length(c->out);
 
-        if (bufferevent_write_buffer(c->bev, c->out) == 0) c->net->stats.bytes_out += len;
+        if (bufferevent_write_buffer(c->bev, c->out) == 0)
+            c->net->stats.bytes_out += len;
+        else
+            (void)out_of_memory(c);
     }
     drained(c);
 }
@@ -239,20 +256,6 @@ static void on_written(struct bufferevent *bev, void *arg)
 {
     (void)bev;
     drained(arg);
-}
-
-void conn_break(struct conn *c, enum err code, const char *text)
-{
-    if (c->broken || c->state == CONN_CLOSED) return;
-    c->broken = text;
-    c->broken_code = code;
-    event_active(&c->flush, EV_TIMEOUT, 1);
-}
-
-static enum err out_of_memory(struct conn *c)
-{
-    conn_break(c, ERR_NOMEM, "out of memory");
-    return ERR_NOMEM;
 }
 
 static void put_preface(struct conn *c)

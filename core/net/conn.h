@@ -78,6 +78,7 @@ struct conn {
     struct list streams;
     struct list waiting; /* streams to be told when they may send */
     unsigned n_streams;
+    size_t kept;      /* bytes received that wait in streams: parts, and whole messages */
     uint32_t next_id; /* dialer: of the next call */
     struct later later;
 };

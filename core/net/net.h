@@ -14,6 +14,8 @@
  * calls back on it.  Nothing locks; there is no global state, so many endpoints fit in a
  * process.
  *
+ * The process ignores SIGPIPE: a peer that has gone is an error of a call, not of us.
+ *
  * Order of closing: channels and servers, then every net_call that handlers still hold
  * is ended, then net_free(), then the event_base.
  */

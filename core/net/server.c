@@ -21,6 +21,7 @@ enum {
     STRANGERS =
         64, /* connections beyond the limit that may say hello: some are for Raft */
     RAFT_MAX = 512,
+    DECODED_MAX = 1 << 30, /* bytes that a message may take in memory */
     REST_MS = 100 /* no accepting after accept(2) failed, for want of descriptors, say */
 };
 
@@ -223,8 +224,8 @@ static struct net_call *new_call(struct net_server *s, struct conn *conn,
     c->streams = v->service->streams[f->method];
     c->service_arg = v->arg;
     c->deadline_ns = UINT64_MAX;
-    arena_init(&c->arena, 0);
-    arena_init(&c->message, 0);
+    arena_init(&c->arena, DECODED_MAX);
+    arena_init(&c->message, DECODED_MAX);
     return c;
 }
 
@@ -247,6 +248,18 @@ static enum err take_meta(struct net_call *c, struct evbuffer *in, size_t len,
                                &c->deadline_ns))
         c->deadline_ns = UINT64_MAX;
     return e;
+}
+
+/* What is too much costs the call, what is wrong the connection. */
+static enum err take_message(struct net_call *c, const struct frame *f,
+                             struct evbuffer *in, size_t len, struct why *why)
+{
+    enum err e = stream_receive(&c->stream, f, in, len, why);
+
+    if (e != ERR_TOO_BIG && e != ERR_BUSY) return e;
+    send_end(c->stream.conn, f->stream, c->started ? 0 : FRAME_NOT_RUN, e, why->text);
+    lose_call(c);
+    return ERR_OK;
 }
 
 static enum err on_call(struct net_server *s, struct conn *conn, const struct frame *f,
@@ -282,7 +295,7 @@ static enum err on_call(struct net_server *s, struct conn *conn, const struct fr
         if (c->stream.conn == NULL) return ERR_OK; /* ended, or the connection closed */
     }
     if (f->flags & FRAME_MESSAGE_HERE) {
-        e = stream_receive(&c->stream, f, in, f->length - used, why);
+        e = take_message(c, f, in, f->length - used, why);
     } else if (f->flags & FRAME_LAST) {
         stream_receive_last(&c->stream);
     }
@@ -295,16 +308,10 @@ static enum err on_stream_frame(struct conn *conn, const struct frame *f,
     struct stream *s = stream_find(conn, f->stream);
     struct net_call *c = s ? call_of(s) : NULL;
     uint8_t window[4];
-    enum err e;
 
     if (c == NULL) return ERR_OK; /* it ended here while this was on its way */
     switch (f->kind) {
-    case FRAME_MESSAGE:
-        e = stream_receive(s, f, in, f->length, why);
-        if (e != ERR_TOO_BIG) return e;
-        send_end(conn, f->stream, c->started ? 0 : FRAME_NOT_RUN, e, why->text);
-        lose_call(c);
-        return ERR_OK;
+    case FRAME_MESSAGE: return take_message(c, f, in, f->length, why);
     case FRAME_END: stream_receive_last(s); return ERR_OK;
     case FRAME_CANCEL: lose_call(c); return ERR_OK;
     case FRAME_WINDOW:

@@ -38,10 +38,17 @@ enum err stream_attach(struct stream *s, struct conn *c, uint32_t id)
     return ERR_OK;
 }
 
-static void drop_held(struct stream *s, struct held *h)
+static struct held *take_held(struct stream *s)
 {
-    s->held_bytes -= evbuffer_get_length(h->bytes);
+    struct held *h = LIST_ITEM(s->held.next, struct held, link);
+
     list_remove(&h->link);
+    s->conn->kept -= evbuffer_get_length(h->bytes);
+    return h;
+}
+
+static void free_held(struct held *h)
+{
     evbuffer_free(h->bytes);
     free(h);
 }
@@ -49,6 +56,8 @@ static void drop_held(struct stream *s, struct held *h)
 void stream_detach(struct stream *s)
 {
     if (s->conn) {
+        while (!list_empty(&s->held)) free_held(take_held(s));
+        if (s->partial) s->conn->kept -= evbuffer_get_length(s->partial);
         (void)map_remove(&s->conn->by_id, &s->id, sizeof s->id);
         list_remove(&s->link);
         list_remove(&s->waiting);
@@ -56,8 +65,6 @@ void stream_detach(struct stream *s)
         s->conn->net->stats.streams--;
         s->conn = NULL;
     }
-    while (!list_empty(&s->held))
-        drop_held(s, LIST_ITEM(s->held.next, struct held, link));
     if (s->partial) evbuffer_free(s->partial);
     s->partial = NULL;
 }
@@ -212,20 +219,16 @@ static void pump(struct stream *s)
 {
     if (s->delivering) return; /* the loop below is further up the stack */
     while (s->conn && !s->paused && !list_empty(&s->held)) {
-        struct held *h = LIST_ITEM(s->held.next, struct held, link);
+        struct held *h = take_held(s); /* first: the user may give the stream up */
         size_t len = evbuffer_get_length(h->bytes);
         const uint8_t *data = len ? evbuffer_pullup(h->bytes, -1) : (const uint8_t *)"";
 
-        if (data == NULL) {
+        if (data)
+            deliver(s, data, len);
+        else
             conn_break(s->conn, ERR_NOMEM, "out of memory");
-            return;
-        }
-        /* Out of the list before the user sees it: he may give the stream up. */
-        list_remove(&h->link);
-        s->held_bytes -= len;
-        deliver(s, data, len);
-        evbuffer_free(h->bytes);
-        free(h);
+        free_held(h);
+        if (data == NULL) return;
     }
     if (s->conn && !s->paused && s->last_in && !s->last_told && list_empty(&s->held)) {
         s->last_told = true;
@@ -241,9 +244,15 @@ static enum err hold(struct stream *s)
     if (h == NULL) return ERR_NOMEM;
     h->bytes = s->partial;
     s->partial = NULL;
-    s->held_bytes += evbuffer_get_length(h->bytes);
     list_push_back(&s->held, &h->link);
     return ERR_OK;
+}
+
+/* Any number of streams may each be in the middle of a message; together they may not
+ * hold more than a few large ones. */
+static size_t kept_max(const struct conn *c)
+{
+    return c->net->limits.max_message_bytes + c->net->limits.max_queued_bytes;
 }
 
 static enum err begin_part(struct stream *s, size_t len, struct why *why)
@@ -256,8 +265,6 @@ static enum err begin_part(struct stream *s, size_t len, struct why *why)
     if (before + len > l->max_message_bytes)
         return why_set(why, ERR_TOO_BIG, "message is over the limit of %zu bytes",
                        l->max_message_bytes);
-    if (s->held_bytes > l->window_bytes + l->max_message_bytes)
-        return why_set(why, ERR_BUSY, "stream %u: too many messages wait", s->id);
     return ERR_OK;
 }
 
@@ -285,6 +292,9 @@ enum err stream_receive(struct stream *s, const struct frame *f, struct evbuffer
         pump(s);
         return ERR_OK;
     }
+    if (s->conn->kept + len > kept_max(s->conn))
+        return why_set(why, ERR_BUSY, "too many messages wait on one connection");
+    s->conn->kept += len;
     if (s->partial == NULL) s->partial = evbuffer_new();
     if (s->partial == NULL || evbuffer_remove_buffer(in, s->partial, len) != (int)len ||
         (!more && hold(s)))

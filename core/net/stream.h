@@ -34,8 +34,7 @@ struct stream {
     uint32_t owed;            /* of may_come: taken by the user, not yet told */
     struct evbuffer *partial; /* owned; the message being put together, or NULL */
     struct list held;         /* whole messages that wait for stream_resume() */
-    size_t held_bytes;
-    bool in_message; /* the next frame continues one */
+    bool in_message;          /* the next frame continues one */
     bool paused, delivering;
     bool last_in;   /* the peer has sent its last message */
     bool last_told; /* and on_last() was called */
@@ -68,8 +67,8 @@ MUST_USE enum err stream_send(struct stream *s, const struct frame *first,
                               const struct stream_body *body);
 
 /* A CALL's or MESSAGE's part of a message, len bytes at the front of in, was received. An
- * error is the peer's fault and the connection's end, but ERR_TOO_BIG, which is this
- * call's. */
+ * error is the peer's fault and the connection's end, but ERR_TOO_BIG and ERR_BUSY (too
+ * much waits on this connection), which are this call's. */
 MUST_USE enum err stream_receive(struct stream *s, const struct frame *f,
                                  struct evbuffer *in, size_t len, struct why *why);
 /* The peer said that it has sent its last message. */

@@ -552,10 +552,55 @@ static void a_peer_that_ignores_the_window_is_closed(void **state)
     world_close(&w);
 }
 
+static void parts_of_messages_have_a_limit_together(void **state)
+{
+    struct net_limits small = {.max_message_bytes = 64 << 10,
+                               .max_queued_bytes = 64 << 10};
+    struct net_hello h = good_hello();
+    struct evbuffer *answer = evbuffer_new();
+    uint8_t bytes[1000], body[FRAME_META_ROOM];
+    static uint8_t part[16 + (60 << 10)];
+    struct net_meta meta = {0};
+    struct world w;
+    size_t len;
+    int fd;
+
+    (void)state;
+    open_served(&w, NULL, &small);
+    len = plain_hello(bytes, &h);
+    fd = plain_connect(&w);
+    assert_int_equal(send(fd, bytes, len, 0), len);
+    for (uint32_t i = 1; i <= 3; i++) {
+        len = plain_frame(bytes, false,
+                          (struct frame){.kind = FRAME_CALL,
+                                         .stream = i,
+                                         .service = one_way.number,
+                                         .method = NET_DATABASE_BACKUP,
+                                         .flags = FRAME_MESSAGE_HERE | FRAME_MORE},
+                          body, frame_put_meta(body, &meta));
+        assert_int_equal(send(fd, bytes, len, 0), len);
+        frame_put(part, &(struct frame){.kind = FRAME_MESSAGE,
+                                        .stream = i,
+                                        .length = 60 << 10,
+                                        .flags = FRAME_MORE});
+        assert_int_equal(send(fd, part, sizeof part, 0), sizeof part);
+        WAIT(&w, stats_of(&w.there).frames_in == 1 + 2 * i);
+    }
+    WAIT(&w, (assert_false(plain_closed(fd, answer)),
+              evbuffer_search(answer, "too many messages wait", 22, NULL).pos >= 0));
+    assert_int_equal(stats_of(&w.there).streams, 2);
+    assert_int_equal(stats_of(&w.there).bad_peers, 0);
+    close(fd);
+    evbuffer_free(answer);
+    WAIT(&w, stats_of(&w.there).streams == 0);
+    world_close(&w);
+}
+
 static void raft_messages_have_no_window(void **state)
 {
     static uint8_t block[CHUNK];
     struct evbuffer *bytes = evbuffer_new();
+    struct net_limits queue = {.max_queued_bytes = 8 << 20};
     struct net_request_options o;
     struct net_request *r;
     struct outcome got;
@@ -563,13 +608,13 @@ static void raft_messages_have_no_window(void **state)
     int sent = 0;
 
     (void)state;
-    open_served(&w, NULL, NULL);
+    open_served(&w, &queue, NULL);
     net_channel_free(w.channel);
     w.channel = world_channel(&w, NET_RAFT);
     WAIT(&w, (net_channel_connect(w.channel), net_channel_up(w.channel)));
     o = ask(&net_service_raft, NET_RAFT_STEP, NULL, &got);
     r = start(w.channel, &o);
-    for (;;) { /* up to the connection's high water mark in one go */
+    for (;;) { /* in one go, far beyond the high water mark */
         enum err e;
 
         evbuffer_add(bytes, block, sizeof block);
@@ -579,8 +624,10 @@ static void raft_messages_have_no_window(void **state)
         sent++;
     }
     assert_int_equal(evbuffer_get_length(bytes), sizeof block); /* not taken */
-    assert_int_equal(sent, (1 << 20) / CHUNK);
+    assert_int_equal(sent, (8 << 20) / (CHUNK + FRAME_HEADER_BYTES));
+    assert_false(net_request_writable(r));
     WAIT(&w, it.taken == sent);
+    assert_true(net_request_writable(r));
     assert_int_equal(stats_of(&w.there).frames_out, 1); /* its hello; no windows */
     net_request_finish(r);
     WAIT(&w, got.done);
@@ -649,6 +696,7 @@ int main(void)
         cmocka_unit_test(a_server_may_be_freed_in_a_message),
         cmocka_unit_test(a_message_larger_than_the_window_passes),
         cmocka_unit_test(a_peer_that_ignores_the_window_is_closed),
+        cmocka_unit_test(parts_of_messages_have_a_limit_together),
         cmocka_unit_test(raft_messages_have_no_window),
         cmocka_unit_test(both_sides_stream_in_one_call),
     };
