@@ -303,11 +303,17 @@ static void port_send(void *host, const struct raft_message *messages, size_t co
     if (n->peers) peers_send(n->peers, messages, count);
 }
 
+/* A node that has just joined hears its leader before it has a configuration. */
+static const char *address_of(const struct node *n, const char *id)
+{
+    const struct raft_member *m = raft_config_find(raft_config(n->raft), id);
+
+    return m ? m->addr : n->peers ? peers_address(n->peers, id) : "";
+}
+
 static void log_leader(struct node *n)
 {
     const char *id = raft_leader(n->raft);
-    const struct raft_member *m =
-        id[0] ? raft_config_find(raft_config(n->raft), id) : NULL;
 
     metrics_add(n->o.metrics, METRIC_store_leader_changes_observed, 1);
     if (id[0] == '\0')
@@ -317,14 +323,13 @@ static void log_leader(struct node *n)
                     n->o.raft_addr);
     else
         logger_info(n->o.logger, "store", "node %s at %s is now Leader", id,
-                    m ? m->addr : "?");
+                    address_of(n, id));
 }
 
 static void publish_view(struct node *n)
 {
     const struct raft_config *c = raft_config(n->raft);
     const char *id = raft_leader(n->raft);
-    const struct raft_member *leader = id[0] ? raft_config_find(c, id) : NULL;
     struct raft_member *copy = NULL;
 
     if (c->n > 0) {
@@ -333,7 +338,7 @@ static void publish_view(struct node *n)
     }
     pthread_mutex_lock(&n->lock);
     snprintf(n->leader_id, sizeof n->leader_id, "%s", id);
-    snprintf(n->leader_addr, sizeof n->leader_addr, "%s", leader ? leader->addr : "");
+    snprintf(n->leader_addr, sizeof n->leader_addr, "%s", id[0] ? address_of(n, id) : "");
     free(n->view.members);
     n->view.members = copy;
     n->view.n = copy ? c->n : 0;
@@ -869,8 +874,8 @@ void node_free(struct node *n)
     if (n == NULL) return;
     node_stop(n);
     snapshots_free(n->snapshots);
-    peers_free(n->peers);
     net_server_free(n->server);
+    peers_free(n->peers);
     net_free(n->net);
     member_free(n->member);
     raft_free(n->raft);

@@ -17,10 +17,12 @@ struct peer {
     struct list link;
     struct peers *peers;
     char id[RAFT_ID_MAX + 1];
-    struct net_channel *channel; /* owned */
-    struct net_request *stream;  /* the open Raft.Step call; NULL while there is none */
-    struct evbuffer *out;        /* owned; messages of one turn, packed */
-    bool seen;                   /* still a member (peers_set) */
+    struct net_channel *channel;  /* owned */
+    struct net_request *stream;   /* the open Raft.Step call; NULL while there is none */
+    struct evbuffer *out;         /* owned; messages of one turn, packed */
+    char addr[RAFT_ADDR_MAX + 1]; /* in the configuration; "" = no member */
+    struct net_call *from;        /* the stream it opened to us; NULL = none */
+    bool seen;                    /* still a member (peers_set) */
 };
 
 struct peers {
@@ -107,12 +109,12 @@ void peers_free(struct peers *ps)
     free(ps);
 }
 
-static enum err add(struct peers *ps, const struct raft_member *m)
+static enum err add(struct peer **out, struct peers *ps, const char *id, const char *addr)
 {
     struct peer *p = calloc(1, sizeof *p);
-    struct net_channel_options co = {.address = m->addr,
+    struct net_channel_options co = {.address = addr,
                                      .class = NET_RAFT,
-                                     .expect_id = m->id,
+                                     .expect_id = id,
                                      .on_state = channel_state,
                                      .arg = p};
     struct why why = {0};
@@ -120,17 +122,17 @@ static enum err add(struct peers *ps, const struct raft_member *m)
 
     if (p == NULL) return ERR_NOMEM;
     p->peers = ps;
-    p->seen = true;
-    snprintf(p->id, sizeof p->id, "%s", m->id);
+    snprintf(p->id, sizeof p->id, "%s", id);
     p->out = evbuffer_new();
     e = p->out ? net_channel_new(&p->channel, ps->o.net, &co, &why) : ERR_NOMEM;
     if (e) {
-        logger_warn(ps->o.logger, "raft", "cannot reach node %s: %s", m->id, why.text);
+        logger_warn(ps->o.logger, "raft", "cannot reach node %s: %s", id, why.text);
         peer_free(p);
         return e;
     }
     list_push_back(&ps->list, &p->link);
     net_channel_connect(p->channel);
+    *out = p;
     return ERR_OK;
 }
 
@@ -143,22 +145,25 @@ enum err peers_set(struct peers *ps, const struct raft_config *c)
     for (size_t i = 0; i < c->n; i++) {
         const struct raft_member *m = &c->members[i];
         struct peer *p = find(ps, m->id);
-        enum err e;
+        enum err e = ERR_OK;
 
         if (strcmp(m->id, ps->id) == 0) continue;
-        if (p) {
-            p->seen = true;
+        if (p == NULL)
+            e = add(&p, ps, m->id, m->addr);
+        else if (p->from == NULL)
             e = net_channel_set_address(p->channel, m->addr, NULL);
-        } else {
-            e = add(ps, m);
-        }
         if (e) result = e;
+        if (p == NULL) continue;
+        p->seen = true;
+        snprintf(p->addr, sizeof p->addr, "%s", m->addr);
     }
     for (struct list *l = ps->list.next, *next; l != &ps->list; l = next) {
         struct peer *p = LIST_ITEM(l, struct peer, link);
 
         next = l->next;
         if (p->seen) continue;
+        p->addr[0] = '\0';
+        if (p->from) continue;
         list_remove(l);
         peer_free(p);
     }
@@ -185,6 +190,13 @@ bool peers_up(const struct peers *ps, const char *id)
     const struct peer *p = find(ps, id);
 
     return p && net_channel_up(p->channel);
+}
+
+const char *peers_address(const struct peers *ps, const char *id)
+{
+    const struct peer *p = find(ps, id);
+
+    return p ? net_channel_address(p->channel) : "";
 }
 
 /* --- what arrives ----------------------------------------------------------------- */
@@ -214,9 +226,36 @@ static void step_message(struct net_call *c, const ProtobufCMessage *message)
     if (e) net_call_end(c, e, why.text);
 }
 
+/* Who speaks to us is answered where it says it is: it may be a leader that this node,
+ * new or long away, does not yet know, or knows by an address of the past. */
+static void met(struct peers *ps, struct net_call *c)
+{
+    const struct net_hello *hello = &net_call_peer(c)->hello;
+    struct peer *p = find(ps, hello->node_id);
+
+    if (hello->node_id[0] == '\0' || hello->address[0] == '\0') return;
+    if (strcmp(hello->node_id, ps->id) == 0) return;
+    if (p)
+        (void)!net_channel_set_address(p->channel, hello->address, NULL);
+    else if (add(&p, ps, hello->node_id, hello->address) != ERR_OK)
+        return;
+    p->from = c;
+}
+
 static void step_over(struct net_call *c)
 {
+    struct peers *ps = net_call_user(c);
+    struct peer *p = find(ps, net_call_peer(c)->hello.node_id);
+
     net_call_end(c, ERR_OK, NULL);
+    if (p == NULL || p->from != c) return;
+    p->from = NULL;
+    if (p->addr[0]) {
+        (void)!net_channel_set_address(p->channel, p->addr, NULL);
+    } else {
+        list_remove(&p->link);
+        peer_free(p);
+    }
 }
 
 static const struct net_call_events step_events = {
@@ -225,4 +264,5 @@ static const struct net_call_events step_events = {
 void peers_on_step(struct peers *ps, struct net_call *c)
 {
     net_call_listen(c, &step_events, ps);
+    met(ps, c);
 }

@@ -4,7 +4,8 @@
  *
  * One connection of class NET_RAFT to each member, dialled by us and kept up; what
  * members send us arrives on connections that they dialled.  A message to a member that
- * is not connected is dropped: Raft sends again.
+ * is not connected is dropped: Raft sends again.  Who has a connection to us is dialled
+ * where its hello says it is, member by our configuration or not.
  *
  * Owner: the node thread.
  */
@@ -35,13 +36,15 @@ MUST_USE enum err peers_new(struct peers **out, const struct peers_options *o,
                             struct why *why);
 void peers_free(struct peers *p); /* NULL is allowed */
 
-/* Keep connections to exactly the other members of c.  ERR_NOMEM: some are missing, call
- * again. */
+/* Keep connections to the other members of c, and besides only to nodes that have one to
+ * us. ERR_NOMEM: some are missing, call again. */
 MUST_USE enum err peers_set(struct peers *p, const struct raft_config *c);
 
-/* Messages to members that are connected; to an address that is not in the configuration
- * (an answer to a node that was removed or is not yet known) they go back to nobody. */
+/* Messages to those that are connected; others' are lost. */
 void peers_send(struct peers *p, const struct raft_message *messages, size_t n);
+
+/* Where this node is, as far as we know; "" if we don't. */
+const char *peers_address(const struct peers *p, const char *id);
 
 /* Is the connection to this member up? */
 bool peers_up(const struct peers *p, const char *id);
