@@ -142,7 +142,7 @@ unit: unit-build ## run the unit tests (T=name)
 	@VARIANT=$(VARIANT) T="$(T)" bash tests/lib/run-unit
 
 # --- the simulator -----------------------------------------------------------------------------
-SIM_SRC := $(wildcard tests/sim/*.c)
+SIM_SRC := $(wildcard tests/sim/*.c) tests/lib/faulty_io.c
 SIM_LIBS := $(foreach m,core/node core/raft core/wal core/snapshot core/db core/net core/base proto,$(call LIB,$(m)))
 $(BUILD)/tests/sim/sim: $(SIM_SRC:%.c=$(BUILD)/%.o) $(SIM_LIBS)
 	@mkdir -p $(@D)

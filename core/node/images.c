@@ -66,6 +66,7 @@ enum err images_new(struct images **out, const struct images_options *o, struct 
 
 static void take_free(struct take *t)
 {
+    db_reader_close(t->pin.reader); /* pinned, and never copied */
     snapshot_meta_fini(&t->meta);
     free(t);
 }
@@ -117,6 +118,7 @@ static void take_copy(struct reader_job *j, struct db_reader *unused)
     (void)unused;
     e = db_reader_backup(t->pin.reader, DB_BACKUP_WAL, NULL, x->scratch, &t->why);
     db_reader_close(t->pin.reader);
+    t->pin.reader = NULL;
     if (!e)
         e = snapshot_begin(x->o.store, &w, t->meta.index, t->meta.term,
                            x->o.ports->wall_ms(x->o.host), &t->why);
@@ -144,6 +146,7 @@ static void take_pinned(struct apply_pin *p)
     t->why = p->why;
     if (p->why.code == ERR_OK && p->state.changed_index <= t->last_changed) {
         db_reader_close(p->reader); /* membership entries and the like only */
+        p->reader = NULL;
         (void)why_set(&t->why, ERR_NOTHING, "nothing new to snapshot");
     }
     if (t->why.code) {

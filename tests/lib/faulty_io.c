@@ -569,6 +569,16 @@ void faulty_die_at(struct faulty *f, uint64_t n)
     f->die_at = f->ops + n;
 }
 
+void faulty_spare(struct faulty *f)
+{
+    f->die_at = f->fail_at = 0;
+}
+
+void faulty_die(struct faulty *f)
+{
+    f->dead = true;
+}
+
 bool faulty_dead(const struct faulty *f)
 {
     return f->dead;

@@ -46,6 +46,8 @@ bool faulty_changed(const struct faulty *
 void faulty_fail_at(struct faulty *f, uint64_t n, enum err e);
 /* Power goes during the n-th operation from now: it and all later ones fail. */
 void faulty_die_at(struct faulty *f, uint64_t n);
+void faulty_spare(struct faulty *f); /* nothing of the two happens */
+void faulty_die(struct faulty *f);   /* now */
 bool faulty_dead(const struct faulty *f);
 
 /* Decide what the disk holds after the loss of power, and turn it on again.  granule: 512
