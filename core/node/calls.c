@@ -538,30 +538,68 @@ void node_remove(struct node *n, struct call_remove *c)
     node_change(n, &c->change);
 }
 
+void calls_handed_over(struct node *n, enum err code, const char *text)
+{
+    while (n->handing_over) {
+        struct call *c = n->handing_over;
+
+        n->handing_over = c->next;
+        if (code)
+            call_fail(c, code, text);
+        else
+            c->done(c);
+    }
+}
+
+/* The last one that began to wait. */
+static void hand_over_refused(struct node *n, enum err e)
+{
+    struct call *c = n->handing_over;
+    struct call_step_down *s = LIST_ITEM(c, struct call_step_down, call);
+
+    n->handing_over = c->next;
+    if (e == ERR_NOT_LEADER)
+        not_leader(n, c);
+    else if (e == ERR_TRANSFER)
+        call_fail(c, e, "leadership transfer in progress");
+    else if (!s->wait && s->id == NULL)
+        c->done(c); /* nobody to hand over to, and nobody waits to hear so */
+    else
+        call_fail(c, e, "cannot find peer");
+}
+
 static void deliver_step_down(struct mail *m, void *arg)
 {
     struct node *n = arg;
     struct call *c = LIST_ITEM(m, struct call, mail);
     struct call_step_down *s = LIST_ITEM(c, struct call_step_down, call);
+    const struct raft_member *to =
+        s->id ? raft_config_find(raft_config(n->raft), s->id) : NULL;
+    struct why why;
     enum err e;
 
     if (s->id && strcmp(s->id, n->o.id) == 0) {
         call_fail(c, ERR_INVALID, "cannot step down to the current Leader");
         return;
     }
-    if (s->id && raft_config_find(raft_config(n->raft), s->id) == NULL) {
+    if (s->id && to == NULL) {
         call_fail(c, ERR_NOT_FOUND, "node not found in cluster");
         return;
     }
+    if (to && !to->voter) {
+        (void)why_set(&why, ERR_INVALID, "node %s is not a voter", s->id);
+        call_fail(c, why.code, why.text);
+        return;
+    }
+    c->next = n->handing_over; /* before, since it may end in that very step */
+    n->handing_over = c;
     e = member_transfer(n->member, s->id, node_now_ms(n));
-    if (e == ERR_NOT_LEADER)
-        not_leader(n, c);
-    else if (e && !s->wait && s->id == NULL)
-        c->done(c); /* nobody to hand over to, and nobody waits to hear so */
-    else if (e)
-        call_fail(c, e, "cannot find peer");
-    else
+    if (e && n->handing_over == c)
+        hand_over_refused(n, e);
+    else if (!s->wait && n->handing_over == c) {
+        n->handing_over = c->next;
         c->done(c);
+    }
 }
 
 void node_step_down(struct node *n, struct call_step_down *c)

@@ -57,10 +57,13 @@ struct node {
     _Atomic uint64_t
         cluster_id; /* 0 = not part of a cluster yet; set by the node thread */
     struct event *box_event, *timer;
-    uint64_t timer_ms;  /* when the timer will fire; UINT64_MAX = not set */
-    uint64_t last_wall; /* the leader's clock never runs backwards */
-    struct rand rand;   /* seeds of entries; node thread */
-    bool ending;        /* node thread: leave the loop */
+    uint64_t timer_ms;         /* when the timer will fire; UINT64_MAX = not set */
+    uint64_t last_wall;        /* the leader's clock never runs backwards */
+    struct rand rand;          /* seeds of entries; node thread */
+    bool ending;               /* node thread: leave the loop */
+    bool was_member;           /* of some configuration; node thread, as the next two */
+    bool halted;               /* removed from the cluster, and told to stop then */
+    struct call *handing_over; /* wait for a transfer of leadership to end */
     size_t at_wal; /* jobs the wal thread has; while there are none the wal may be used
                       here */
     struct mail *own_jobs, **own_jobs_end; /* jobs this thread carries out itself */
@@ -96,6 +99,9 @@ static inline uint64_t node_now_ms(const struct node *n)
 
 /* Fail a call at once, from whatever thread. */
 void call_fail(struct call *c, enum err code, const char *text);
+
+/* A transfer of leadership has ended: answer who waits for it.  Node thread. */
+void calls_handed_over(struct node *n, enum err code, const char *text);
 
 /* Post a proposal that the node makes itself (chunks of a load). */
 void node_propose(struct node *n, struct call_execute *c, uint8_t type);

@@ -49,7 +49,7 @@ struct member {
 
     uint64_t strong_read_term;
     uint64_t raft_deadline_ms;
-    bool stopped, failed;
+    bool stopped, failed, halted;
 };
 
 /* A call's own members say what it is: proposals of statements embed call_execute, strong
@@ -393,7 +393,7 @@ static void load_for_peers(struct member *m, const struct raft_effects *fx)
 
 static void carry_out(struct member *m, const struct raft_effects *fx)
 {
-    m->raft_deadline_ms = fx->deadline_ms;
+    m->raft_deadline_ms = m->halted ? UINT64_MAX : fx->deadline_ms;
     if (fx->out_of_memory) {
         no_memory(m);
         return;
@@ -625,7 +625,7 @@ static void step(struct member *m, const struct raft_event *ev)
 {
     struct raft_effects fx;
 
-    if (m->failed) return;
+    if (m->failed || m->halted) return;
     turn(m, ev, &fx);
 }
 
@@ -793,6 +793,12 @@ void member_pin(struct member *m, struct apply_job *job)
 uint64_t member_handed_over(const struct member *m)
 {
     return m->apply_next - 1;
+}
+
+void member_halt(struct member *m)
+{
+    m->halted = true;
+    m->raft_deadline_ms = UINT64_MAX;
 }
 
 void member_stop(struct member *m, enum err code, const char *text)

@@ -138,7 +138,7 @@ static void publish(struct node *n)
 
     atomic_store(&n->caught_up, leader && member_caught_up(n->member));
     atomic_store(&n->is_leader, leader);
-    atomic_store(&n->has_leader, raft_leader(n->raft)[0] != '\0');
+    atomic_store(&n->has_leader, !n->halted && raft_leader(n->raft)[0] != '\0');
     atomic_store(&n->term, raft_term(n->raft));
     atomic_store(&n->commit, raft_commit(n->raft));
     atomic_store(&n->last_index, raft_last_index(n->raft));
@@ -195,6 +195,27 @@ static void want_applied(struct node *n)
         note_applied(n);
 }
 
+static void publish_view(struct node *n);
+
+/* Its own removal, committed, is the last thing that a node learns from the log: with
+ * -raft-remove-shutdown it then stops for good, so that it cannot lead a configuration of
+ * the past. */
+static void halt_if_removed(struct node *n)
+{
+    const struct raft_config *c = raft_config(n->raft), none = {0};
+    bool member = raft_config_find(c, n->o.id) != NULL;
+
+    if (member) n->was_member = true;
+    if (member || !n->was_member || n->halted || c->index > raft_commit(n->raft)) return;
+    logger_info(n->o.logger, "raft",
+                "this node was removed from the cluster, Raft stops");
+    n->halted = true;
+    member_halt(n->member);
+    publish(n);
+    publish_view(n);
+    if (n->peers) (void)!peers_set(n->peers, &none);
+}
+
 static void after_turn(struct node *n)
 {
     bool was = atomic_load(&n->caught_up);
@@ -202,6 +223,7 @@ static void after_turn(struct node *n)
     run_own_jobs(n);
     want_applied(n);
     publish(n);
+    if (n->o.shutdown_on_remove) halt_if_removed(n);
     if (atomic_load(&n->caught_up) != was) {
         pthread_mutex_lock(&n->lock);
         pthread_cond_broadcast(&n->lock_changed);
@@ -329,7 +351,7 @@ static void log_leader(struct node *n)
 static void publish_view(struct node *n)
 {
     const struct raft_config *c = raft_config(n->raft);
-    const char *id = raft_leader(n->raft);
+    const char *id = n->halted ? "" : raft_leader(n->raft);
     struct raft_member *copy = NULL;
 
     if (c->n > 0) {
@@ -372,6 +394,10 @@ static void port_changed(void *host, const struct raft_effects *fx)
     if (fx->config_changed && n->peers &&
         peers_set(n->peers, raft_config(n->raft)) != ERR_OK)
         logger_error(n->o.logger, "store", "not every member can be contacted");
+    if (fx->transfer == RAFT_TRANSFER_DONE)
+        calls_handed_over(n, ERR_OK, NULL);
+    else if (fx->transfer == RAFT_TRANSFER_FAILED)
+        calls_handed_over(n, ERR_TIMEOUT, "leadership transfer timeout");
 }
 
 static void port_send_snapshot(void *host, const char *peer, uint64_t min_index)
@@ -396,6 +422,7 @@ static void port_fatal(void *host, const struct why *why)
     atomic_store(&n->failed, true);
     atomic_store(&n->open, false);
     logger_error(n->o.logger, "store", "node stops serving: %s", why->text);
+    calls_handed_over(n, ERR_CLOSED, "store not open");
     if (n->o.on_fatal) n->o.on_fatal(n->o.on_fatal_arg, why);
 }
 
@@ -833,6 +860,7 @@ static void errand_stop(struct node *n, struct errand *e)
 {
     (void)e;
     member_stop(n->member, ERR_CLOSED, "store not open");
+    calls_handed_over(n, ERR_CLOSED, "store not open");
     n->ending = true;
 }
 

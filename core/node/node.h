@@ -45,6 +45,7 @@ struct node_options {
     uint64_t snapshot_interval_ns; /* -raft-snap-int */
     uint64_t snapshot_wal_bytes;   /* -raft-snap-wal-size */
     bool shutdown_on_remove;
+    int64_t reap_ns, reap_read_only_ns; /* for /status; core/cluster does it */
     const char *raft_log_level;
 
     const struct clock *clock;

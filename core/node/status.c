@@ -63,7 +63,7 @@ static void add_raft(struct node *n, struct doc *store)
     bool voter = me && me->voter, leader = raft_role(n->raft) == RAFT_LEADER;
     struct wal_stats ws;
 
-    doc_add_text(r, "state", raft_role_name(raft_role(n->raft)));
+    doc_add_text(r, "state", n->halted ? "Shutdown" : raft_role_name(raft_role(n->raft)));
     doc_add_uint(r, "term", raft_term(n->raft));
     doc_add_bool(r, "voter", voter);
     doc_add_uint(r, "applied_index", member_applied_index(n->member));
@@ -136,8 +136,8 @@ void status_from_node(struct node *n, struct doc *store)
     doc_add_duration(store, "commit_timeout", (int64_t)n->o.commit_ms * 1000000);
     doc_add_duration(store, "election_timeout", (int64_t)n->o.election_ms * 1000000);
     doc_add_duration(store, "heartbeat_timeout", (int64_t)n->o.heartbeat_ms * 1000000);
-    doc_add_duration(store, "reap_timeout", 0);
-    doc_add_duration(store, "reap_read_only_timeout", 0);
+    doc_add_duration(store, "reap_timeout", n->o.reap_ns);
+    doc_add_duration(store, "reap_read_only_timeout", n->o.reap_read_only_ns);
     doc_add_duration(store, "snapshot_interval", (int64_t)n->o.snapshot_interval_ns);
     doc_add_uint(store, "snapshot_threshold", n->o.snapshot_entries);
     doc_add_uint(store, "trailing_logs",

@@ -27,7 +27,8 @@ enum {
     REMOVE_PAUSE_MS = 250,
     LEADER_MS = 5000, /* that a try to leave waits for a leader */
     LEAVE_MS = 10000, /* all of them together */
-    GONE_MS = 5000    /* until the own configuration shows it */
+    GONE_MS = 5000,   /* until the own configuration shows it */
+    NEW_LEADER_MS = 1000
 };
 
 static uint64_t now_ms(void)
@@ -219,6 +220,10 @@ static void step_down(struct server *s)
     if (step.c.call.why.code)
         logger_warn(s->logger, "rqlited", "failed to step down: %s",
                     step.c.call.why.text);
+    else /* the new leader may need our vote */
+        for (uint64_t end = now_ms() + NEW_LEADER_MS;
+             !node_has_leader(s->node) && now_ms() < end;)
+            (void)poll(NULL, 0, 5);
 }
 
 struct awaited_remove {

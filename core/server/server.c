@@ -382,6 +382,8 @@ enum err server_open_node(struct server *s, struct why *why)
         .connect_ms = to_ms(opt->cluster_connect_timeout_ns),
         .non_voter = opt->raft_non_voter,
         .shutdown_on_remove = opt->raft_remove_shutdown,
+        .reap_ns = opt->raft_reap_node_timeout_ns,
+        .reap_read_only_ns = opt->raft_reap_read_only_node_timeout_ns,
         .http_addr = opt->http_adv_addr,
         .version = about_version(),
         .on_disk = opt->on_disk,
