@@ -6,8 +6,7 @@
  * Plain DML of consecutive entries shares an SQLite transaction, opened when the first
  * needs it and ended by db_commit() or by the first statement that cannot share:
  *
- *     alone  --plain statement-->  batch  --db_commit(), or a statement that must be
- * alone-->  alone
+ *     alone --a plain statement--> batch --any other, or db_commit()--> alone
  *
  * What a statement does must not depend on which of the two it runs in: nodes batch as
  * their load goes.  Statements that could tell the difference are alone (schema.c,
