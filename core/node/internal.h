@@ -56,7 +56,7 @@ struct node {
     struct snapshots *snapshots; /* owned; node thread */
     _Atomic uint64_t
         cluster_id; /* 0 = not part of a cluster yet; set by the node thread */
-    struct event *box_event, *timer;
+    struct event *box_event, *timer, *turn_end;
     uint64_t timer_ms;         /* when the timer will fire; UINT64_MAX = not set */
     uint64_t last_wall;        /* the leader's clock never runs backwards */
     struct rand rand;          /* seeds of entries; node thread */
@@ -66,6 +66,7 @@ struct node {
     struct call *handing_over; /* wait for a transfer of leadership to end */
     size_t at_wal; /* jobs the wal thread has; while there are none the wal may be used
                       here */
+    uint64_t slow_disk_until_ms; /* the wal thread syncs everything until then */
     struct mail *own_jobs, **own_jobs_end; /* jobs this thread carries out itself */
 
     struct applied_mail { /* the apply thread's report; at most one is on its way */

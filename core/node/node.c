@@ -20,7 +20,11 @@
 #include "core/node/restart.h"
 #include "core/node/snapshots.h"
 
-enum { SYNC_HERE_MAX = 4 }; /* entries of a job that the node thread syncs itself */
+enum {
+    SYNC_HERE_MAX = 4,      /* entries of a job that the node thread syncs itself */
+    SLOW_SYNC_NS = 2000000, /* a sync that took longer shows a slow disk */
+    SLOW_DISK_MS = 1000     /* which is left to the wal thread for so long */
+};
 
 static const struct why closed = {.code = ERR_CLOSED, .text = "store not open"};
 
@@ -171,10 +175,13 @@ static void run_own_jobs(struct node *n)
     while (n->own_jobs) {
         struct mail *jobs = n->own_jobs;
         struct why why = {0};
+        uint64_t begun = clock_mono_ns(n->o.clock);
 
         n->own_jobs = NULL;
         n->own_jobs_end = &n->own_jobs;
         (void)wal_jobs_run(n->wal, jobs, &why);
+        if (clock_mono_ns(n->o.clock) - begun > SLOW_SYNC_NS)
+            n->slow_disk_until_ms = node_now_ms(n) + SLOW_DISK_MS;
         for (struct mail *next; jobs; jobs = next) {
             next = jobs->next;
             member_wal_done(n->member, LIST_ITEM(jobs, struct wal_job, mail),
@@ -236,6 +243,20 @@ static void after_turn(struct node *n)
 
 static void correct_own_address(struct node *n);
 
+/* Messages come several at a time: what they have to be written is written once, after
+ * the last. */
+static void after_turn_soon(struct node *n)
+{
+    event_active(n->turn_end, EV_TIMEOUT, 0);
+}
+
+static void on_turn_end(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    after_turn(arg);
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct node *n = arg;
@@ -282,16 +303,18 @@ bool node_post(struct node *n, struct mail *m,
 
 /* --- what the member asks of its host --------------------------------------------- */
 
-/* With nobody to talk to, the node thread has nothing better to do than to wait for its
- * own disk; so a sole voter whose wal thread is idle saves the two wake-ups there and
- * back.  What arrives meanwhile makes the next batch.  Larger batches go to the wal
- * thread all the same: the next one is then made ready while the disk works. */
+/*
+ * The node thread syncs a small batch itself when the wal thread is idle, which saves two
+ * wake-ups: what arrives meanwhile makes the next batch.  Larger ones go to the wal
+ * thread, so that the next is made ready while the disk works; and so does everything
+ * while the disk is slow, since heartbeats must not wait for it.  A job that writes
+ * nothing (acks of what is durable already) has nothing to wait for.
+ */
 static bool sync_here(const struct node *n, const struct wal_job *job)
 {
-    const struct raft_config *c = raft_config(n->raft);
-
-    return n->at_wal == 0 && c->n == 1 && job->kind == WAL_JOB_PERSIST &&
-           job->n_entries <= SYNC_HERE_MAX;
+    if (n->at_wal > 0 || job->kind != WAL_JOB_PERSIST) return false;
+    if (!job->has_work && !job->drop_before) return true;
+    return job->n_entries <= SYNC_HERE_MAX && node_now_ms(n) >= n->slow_disk_until_ms;
 }
 
 static void port_to_wal(void *host, struct wal_job *job)
@@ -469,7 +492,7 @@ static void peer_message(void *arg, const struct raft_message *m)
     struct node *n = arg;
 
     member_message(n->member, m, node_now_ms(n));
-    after_turn(n);
+    after_turn_soon(n);
 }
 
 static void peer_lost(void *arg, const char *id)
@@ -477,7 +500,7 @@ static void peer_lost(void *arg, const char *id)
     struct node *n = arg;
 
     member_peer_lost(n->member, id, node_now_ms(n));
-    after_turn(n);
+    after_turn_soon(n);
 }
 
 static const struct peers_events peers_events = {.on_message = peer_message,
@@ -687,9 +710,10 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
         n->box_event =
             event_new(n->base, mailbox_fd(n->box), EV_READ | EV_PERSIST, on_mail, n);
         n->timer = event_new(n->base, -1, 0, on_timer, n);
+        n->turn_end = event_new(n->base, -1, 0, on_turn_end, n);
     }
     if (n->base == NULL || n->box_event == NULL || n->timer == NULL ||
-        event_add(n->box_event, NULL) != 0) {
+        n->turn_end == NULL || event_add(n->box_event, NULL) != 0) {
         e = why_set(why, ERR_NOMEM, "cannot make the node's event loop");
         goto fail;
     }
@@ -912,6 +936,7 @@ void node_free(struct node *n)
     wal_close(n->wal);
     if (n->box_event) event_free(n->box_event);
     if (n->timer) event_free(n->timer);
+    if (n->turn_end) event_free(n->turn_end);
     if (n->base) event_base_free(n->base);
     mailbox_free(n->box);
     mailbox_free(n->wal_box);

@@ -19,6 +19,7 @@ struct io;
 struct logger;
 struct metrics;
 struct node; /* opaque */
+struct raft_config;
 
 struct node_options {
     const char *id;        /* this node's ID in the cluster */
@@ -68,6 +69,12 @@ struct node_options {
 MUST_USE enum err node_open(struct node **out, const struct node_options *o,
                             struct why *why);
 
+/* Instead of node_open(), before it: make c the configuration of this node, keeping all
+ * data.  For a cluster that cannot change it any more (recover.c).  ERR_NOT_FOUND: there
+ * is no data. */
+MUST_USE enum err node_recover(const struct node_options *o, const struct raft_config *c,
+                               struct why *why);
+
 /* Does the log or a snapshot hold a configuration, i.e. has this node been part of a
  * cluster? */
 bool node_has_peers(const struct node *n);
@@ -77,7 +84,6 @@ bool node_has_peers(const struct node *n);
 struct event_base;
 struct net;
 struct net_server;
-struct raft_config;
 
 /* The node thread's event loop and endpoint; NULL without raft_bind.  Services are added
  * to the server before node_start(); everything on them happens on the node thread, see
