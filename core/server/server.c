@@ -20,6 +20,7 @@
 #include "core/base/metrics.h"
 #include "core/base/text.h"
 #include "core/cluster/cluster.h"
+#include "core/cluster/recover.h"
 #include "core/node/node.h"
 #include "core/server/local_backend.h"
 #include "core/server/notify.h"
@@ -420,7 +421,8 @@ enum err server_open_node(struct server *s, struct why *why)
                 o.id, s->raft_bound);
     logger_info(s->logger, "store", "ensuring data directory exists at %s",
                 opt->data_dir);
-    e = node_open(&s->node, &o, why);
+    e = recover_if_asked(&o, why);
+    if (!e) e = node_open(&s->node, &o, why);
     if (e) return err_wrap(why, e, "failed to open store");
     close_fd(&s->raft_fd); /* the node has its own */
     log_extensions(s);
