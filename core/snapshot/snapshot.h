@@ -48,7 +48,7 @@ MUST_USE enum err snapshot_meta_copy(struct snapshot_meta *to,
 
 /* Open dir, made if absent: read every meta, remove what a crash left.  A snapshot whose
  * meta is bad is logged and set aside; ERR_CORRUPT if that leaves none where there were
- * some, ERR_UNSUPPORTED for a later format. */
+ * some, ERR_UNSUPPORTED for a later format, ERR_IO if a meta cannot be read. */
 MUST_USE enum err snapshot_store_open(struct snapshot_store **out, struct io *io,
                                       const char *dir, struct logger *logger,
                                       struct why *why);

@@ -102,13 +102,22 @@ static void scan_name(const char *name, void *arg)
     snprintf(sc->names[sc->n++], SNAPSHOT_ID_MAX, "%s", name);
 }
 
-/* Keep the list in order of index. */
+/* By index, and of those that stand for the same by name, which ends with the time: the
+ * newest must be the same one after every restart, for the removal of any other may have
+ * been cut short. */
+static bool is_newer(const struct snapshot_meta *a, const struct snapshot_meta *b)
+{
+    if (a->index != b->index) return a->index > b->index;
+    if (strlen(a->id) != strlen(b->id)) return strlen(a->id) > strlen(b->id);
+    return strcmp(a->id, b->id) > 0;
+}
+
 static void insert(struct snapshot_store *s, struct snapshot *snap)
 {
     struct list *at = s->snapshots.prev;
 
     while (at != &s->snapshots &&
-           LIST_ITEM(at, struct snapshot, link)->meta.index > snap->meta.index)
+           is_newer(&LIST_ITEM(at, struct snapshot, link)->meta, &snap->meta))
         at = at->prev;
     list_insert(at, &snap->link, at->next);
 }
@@ -178,7 +187,7 @@ enum err snapshot_store_open(struct snapshot_store **out, struct io *io, const c
         }
         if (!is_id(sc.names[i])) continue;
         one = load_one(s, sc.names[i], &local);
-        if (one == ERR_UNSUPPORTED || one == ERR_NOMEM) {
+        if (one == ERR_UNSUPPORTED || one == ERR_NOMEM || one == ERR_IO) {
             e = why_set(why, one, "%s", local.text);
         } else if (one) {
             logger_error(logger, "snapshot-store", "snapshot set aside: %s", local.text);
@@ -340,8 +349,7 @@ enum err snapshot_verify(struct snapshot_store *s, const struct snapshot_meta *m
     return ERR_OK;
 }
 
-/* --- writing
- * -------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------- */
 
 enum err snapshot_begin(struct snapshot_store *s, struct snapshot_writer **out,
                         uint64_t index, uint64_t term, uint64_t wall_ms, struct why *why)

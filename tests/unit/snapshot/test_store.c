@@ -46,15 +46,21 @@ static struct snapshot_meta meta_at(uint64_t index)
     return m;
 }
 
-static void write_one(struct snapshot_store *s, uint64_t index, const char *data)
+static void write_at(struct snapshot_store *s, uint64_t index, uint64_t wall_ms,
+                     const char *data)
 {
     struct snapshot_meta m = meta_at(index);
     struct snapshot_writer *w;
 
-    assert_int_equal(snapshot_begin(s, &w, index, 3, 1000 + index, NULL), ERR_OK);
+    assert_int_equal(snapshot_begin(s, &w, index, 3, wall_ms, NULL), ERR_OK);
     assert_int_equal(snapshot_write(w, data, strlen(data), NULL), ERR_OK);
     assert_int_equal(snapshot_commit(w, &m, NULL), ERR_OK);
     snapshot_meta_fini(&m);
+}
+
+static void write_one(struct snapshot_store *s, uint64_t index, const char *data)
+{
+    write_at(s, index, 1000 + index, data);
 }
 
 static void a_snapshot_is_found_again_after_reopening(void **state)
@@ -111,6 +117,31 @@ static void a_newer_snapshot_replaces_older_ones_but_not_pinned_ones(void **stat
     assert_true(m.index == 20);
     snapshot_meta_fini(&m);
     snapshot_store_close(s);
+}
+
+/* A crash may leave both behind, one of them without its data. */
+static void of_two_for_the_same_index_the_later_is_the_newest(void **state)
+{
+    static const uint64_t times[2][2] = {{5000, 6000}, {6000, 5000}};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct snapshot_store *s = fresh();
+        struct snapshot_meta older, m;
+        char path[4096];
+
+        write_at(s, 10, times[i][0], "one");
+        assert_int_equal(snapshot_pin(s, &older, path, sizeof path), ERR_OK);
+        write_at(s, 10, times[i][1], "other");
+        if (i == 0) assert_int_equal(unlink(path), 0);
+        s = reopen(s);
+        assert_int_equal(snapshot_newest(s, &m), ERR_OK);
+        assert_string_equal(m.id, "3-10-6000");
+        assert_int_equal(snapshot_verify(s, &m, NULL), ERR_OK);
+        snapshot_meta_fini(&m);
+        snapshot_meta_fini(&older);
+        snapshot_store_close(s);
+    }
 }
 
 static void one_that_was_being_written_is_removed_at_the_next_opening(void **state)
@@ -225,6 +256,7 @@ int main(void)
         cmocka_unit_test(a_snapshot_is_found_again_after_reopening),
         cmocka_unit_test(an_empty_store_has_no_newest),
         cmocka_unit_test(a_newer_snapshot_replaces_older_ones_but_not_pinned_ones),
+        cmocka_unit_test(of_two_for_the_same_index_the_later_is_the_newest),
         cmocka_unit_test(one_that_was_being_written_is_removed_at_the_next_opening),
         cmocka_unit_test(data_that_was_promised_otherwise_is_refused),
         cmocka_unit_test(a_changed_byte_of_the_data_is_noticed),
