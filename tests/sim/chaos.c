@@ -220,7 +220,8 @@ static void do_chaos(struct sim *w)
     case 6: crash_or_start(w); break;
     case 7:
         if (leader && sim_chance(w, 500)) any = leader;
-        if (any) any->paused_until = w->now + sim_below(w, 600 * MS);
+        if (any && any->paused_until <= w->now)
+            any->paused_until = w->now + sim_below(w, 600 * MS);
         break;
     case 8: hurt_disk(w); break;
     default: lose_connection(w); break;
@@ -256,7 +257,6 @@ void chaos_calm(struct sim *w)
     for (int i = 0; i < HOSTS; i++) {
         struct host *h = &w->hosts[i];
 
-        h->paused_until = 0;
         faulty_spare(h->disk);
         if (!h->up && h->member_of_story) (void)host_start(h);
     }
