@@ -28,6 +28,7 @@
 #include "core/base/clock.h"
 #include "core/base/io.h"
 #include "core/base/list.h"
+#include "core/base/logger.h"
 #include "core/base/metrics.h"
 #include "core/base/pb.h"
 #include "core/cluster/cluster.h"
@@ -41,6 +42,7 @@ struct member_node { /* one of them */
     struct node *node;
     struct cluster *cluster;
     struct metrics *metrics;
+    struct logger *logger; /* NULL unless LOG is set */
     enum err (*authorize)(void *arg, const char *user, const char *password,
                           const char *perm);
 };
@@ -89,9 +91,9 @@ static inline void node_up(struct member_node *m)
                              .http_addr = m->http,
                              .version = "v1.test",
                              .readers = 2,
-                             .heartbeat_ms = 300,
-                             .election_ms = 300,
-                             .lease_ms = 300,
+                             .heartbeat_ms = 800,
+                             .election_ms = 800,
+                             .lease_ms = 800,
                              .commit_ms = 20,
                              .apply_timeout_ms = 5000,
                              .snapshot_entries = 100000,
@@ -99,6 +101,7 @@ static inline void node_up(struct member_node *m)
                              .snapshot_wal_bytes = 1 << 30,
                              .clock = clock_real(),
                              .io = io_real(),
+                             .logger = m->logger,
                              .metrics = m->metrics};
     struct cluster_options c = {.id = m->id,
                                 .raft_addr = m->addr,
@@ -108,6 +111,7 @@ static inline void node_up(struct member_node *m)
                                 .connect_ms = 2000,
                                 .authorize = m->authorize,
                                 .clock = clock_real(),
+                                .logger = m->logger,
                                 .metrics = m->metrics};
     struct why why = {0};
 
@@ -148,6 +152,8 @@ static inline struct nodes *nodes_new(size_t count)
         snprintf(m->http, sizeof m->http, "127.0.0.1:%zu", 14001 + i);
         snprintf(m->url, sizeof m->url, "http://%s", m->http);
         assert_int_equal(metrics_new(&m->metrics), ERR_OK);
+        if (getenv("LOG"))
+            assert_int_equal(logger_new(&m->logger, 2, LOGGER_DEBUG), ERR_OK);
     }
     return s;
 }
@@ -193,6 +199,7 @@ static inline void nodes_free(struct nodes *s)
     for (size_t i = 0; i < s->count; i++) {
         node_down(&s->n[i]);
         metrics_free(s->n[i].metrics);
+        logger_free(s->n[i].logger);
     }
     remove_tree(s->dir);
     free(s);
