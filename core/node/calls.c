@@ -432,6 +432,14 @@ static void ready_applied(struct call *c, void *owner)
     readers_submit(n->readers, &c->job);
 }
 
+/* What was committed when this node began to lead, or first heard a leader, is applied.
+ */
+static bool caught_up_since_start(struct node *n)
+{
+    if (raft_role(n->raft) == RAFT_LEADER) return member_caught_up(n->member);
+    return applier_index(n->applier) >= n->first_commit;
+}
+
 static void deliver_ready(struct mail *m, void *arg)
 {
     struct node *n = arg;
@@ -440,7 +448,7 @@ static void deliver_ready(struct mail *m, void *arg)
     uint64_t timeout_ms =
         c->timeout_ns > 0 ? (uint64_t)c->timeout_ns / 1000000 : READY_WAIT_MS;
 
-    if (raft_role(n->raft) == RAFT_LEADER && !member_caught_up(n->member)) {
+    if (atomic_load(&n->joining) || !caught_up_since_start(n)) {
         r->stage = READY_STORE;
         c->done(c);
     } else if (r->sync) {
@@ -453,6 +461,11 @@ static void deliver_ready(struct mail *m, void *arg)
     } else {
         ready_applied(c, n);
     }
+}
+
+void node_set_joining(struct node *n, bool joining)
+{
+    atomic_store(&n->joining, joining);
 }
 
 void node_ready(struct node *n, struct call_ready *c)

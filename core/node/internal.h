@@ -57,12 +57,13 @@ struct node {
     _Atomic uint64_t
         cluster_id; /* 0 = not part of a cluster yet; set by the node thread */
     struct event *box_event, *timer, *turn_end;
-    uint64_t timer_ms;         /* when the timer will fire; UINT64_MAX = not set */
-    uint64_t last_wall;        /* the leader's clock never runs backwards */
-    struct rand rand;          /* seeds of entries; node thread */
-    bool ending;               /* node thread: leave the loop */
-    bool was_member;           /* of some configuration; node thread, as the next two */
-    bool halted;               /* removed from the cluster, and told to stop then */
+    uint64_t timer_ms;     /* when the timer will fire; UINT64_MAX = not set */
+    uint64_t last_wall;    /* the leader's clock never runs backwards */
+    struct rand rand;      /* seeds of entries; node thread */
+    bool ending;           /* node thread: leave the loop */
+    uint64_t first_commit; /* when a leader was first heard; node thread, as the next */
+    bool was_member;       /* of some configuration; node thread, as the next two */
+    bool halted;           /* removed from the cluster, and told to stop then */
     struct call *handing_over; /* wait for a transfer of leadership to end */
     size_t at_wal; /* jobs the wal thread has; while there are none the wal may be used
                       here */
@@ -79,6 +80,7 @@ struct node {
     atomic_bool open, is_leader, has_leader, caught_up;
     _Atomic uint64_t term, strong_read_term, commit, last_contact_ms, last_index;
     atomic_bool failed;
+    atomic_bool joining; /* not ready yet, whatever else is so */
 
     pthread_mutex_t
         lock; /* guards what follows: short texts that any thread may ask for */

@@ -412,6 +412,8 @@ static void port_changed(void *host, const struct raft_effects *fx)
     struct node *n = host;
 
     if (fx->leader_changed) log_leader(n);
+    if (n->first_commit == 0 && raft_leader(n->raft)[0])
+        n->first_commit = raft_commit(n->raft);
     publish(n);
     if (fx->leader_changed || fx->config_changed) publish_view(n);
     if (fx->config_changed && n->peers &&

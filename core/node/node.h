@@ -133,6 +133,10 @@ struct node_peer {
 void node_each_peer(struct node *n, void (*each)(void *arg, const struct node_peer *p),
                     void *arg);
 
+/* Any thread: this node is about to join a cluster; until that is over /readyz says that
+ * it is not ready. */
+void node_set_joining(struct node *n, bool joining);
+
 /* --- starting --------------------------------------------------------------------- */
 
 /* Start the threads.  A node that is its cluster's only voter elects itself at once. */

@@ -28,7 +28,9 @@ enum {
     LEADER_MS = 5000, /* that a try to leave waits for a leader */
     LEAVE_MS = 10000, /* all of them together */
     GONE_MS = 5000,   /* until the own configuration shows it */
-    NEW_LEADER_MS = 1000
+    NEW_LEADER_MS = 1000,
+    CATCH_UP_LOOK_MS = 100,
+    CATCH_UP_ASK_MS = 5000
 };
 
 static uint64_t now_ms(void)
@@ -105,6 +107,40 @@ static enum err join(struct server *s, const struct join_options *o, bool member
     return e ? err_wrap(why, e, "failed to join cluster") : ERR_OK;
 }
 
+/* Is this node in its own configuration as it wants to be? */
+static bool settled(struct server *s, bool *member)
+{
+    const struct raft_member *me;
+    struct raft_config c;
+    bool voter;
+
+    *member = false;
+    if (node_members(s->node, &c) != ERR_OK) return false;
+    me = raft_config_find(&c, s->dir.node_id);
+    *member = me != NULL;
+    voter = me && me->voter;
+    raft_config_fini(&c);
+    return *member && (voter || s->opt->raft_non_voter);
+}
+
+/* The leader has let us in; we are of use when we have the log, and a voter is promoted
+ * then.  A leader that was elected meanwhile does not know that one wants to be, so it is
+ * told again from time to time. */
+static void catch_up(struct server *s, const struct join_options *o)
+{
+    char via[ADDRESS_URL_MAX];
+    uint64_t asked = now_ms();
+    uint64_t pause = 2;
+    bool member;
+
+    while (!settled(s, &member) && join_pause(&o->asker, pause)) {
+        pause = pause * 2 < CATCH_UP_LOOK_MS ? pause * 2 : CATCH_UP_LOOK_MS;
+        if (!member || now_ms() - asked < CATCH_UP_ASK_MS) continue;
+        (void)!join_round(o, via, NULL);
+        asked = now_ms();
+    }
+}
+
 static enum err form(struct server *s, bool member, struct why *why)
 {
     const struct options *opt = s->opt;
@@ -140,6 +176,7 @@ static enum err form(struct server *s, bool member, struct why *why)
         e = bootstrap_group(&bo, why);
     else
         e = join(s, &jo, member, why);
+    if (!e && !member) catch_up(s, &jo);
     free(targets);
     return e;
 }
@@ -153,13 +190,15 @@ enum err server_form_cluster(struct server *s, struct why *why)
         return why_set(why, ERR_INVALID,
                        "clustering failure: node is the only node in a single-node "
                        "cluster, joining other clusters not supported");
+    node_set_joining(s->node, joins && !member);
     e = node_start(s->node, why);
     if (e) return err_wrap(why, e, "failed to open store");
     local_backend_attach(s->backend, s->node, s->cluster);
     atomic_store(&s->status.open, true);
-    if (joins)
+    if (joins) {
         e = form(s, member, why);
-    else if (!member)
+        node_set_joining(s->node, false);
+    } else if (!member)
         e = found_alone(s, why);
     if (e == ERR_CANCELLED) e = ERR_CLOSED; /* told, unlike a signal at any other time */
     if (e) return err_wrap(why, e, "clustering failure");
