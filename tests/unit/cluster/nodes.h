@@ -548,4 +548,18 @@ static inline void expect(struct asked *a, const char *text)
     asked_free(a);
 }
 
+static inline unsigned count_of(struct member_node *m, const char *table)
+{
+    char sql[100];
+    struct asked *a;
+    unsigned n;
+
+    snprintf(sql, sizeof sql, "SELECT count(*) AS n FROM %s", table);
+    a = query_on(m, sql, RQLITE__LEVEL__LINEARIZABLE);
+    if (a->u.call.why.code) fail_msg("count: %s", a->u.call.why.text);
+    n = (unsigned)atoi(asked_text(a) + strlen("[n:-]("));
+    asked_free(a);
+    return n;
+}
+
 #endif

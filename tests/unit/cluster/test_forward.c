@@ -500,20 +500,6 @@ static void a_leader_that_cannot_be_reached_is_a_top_level_error(void **state)
     nodes_free(s);
 }
 
-static unsigned count_on(struct member_node *m, const char *table)
-{
-    char sql[100];
-    struct asked *a;
-    unsigned n;
-
-    snprintf(sql, sizeof sql, "SELECT count(*) AS n FROM %s", table);
-    a = query_on(m, sql, RQLITE__LEVEL__LINEARIZABLE);
-    if (a->u.call.why.code) fail_msg("count: %s", a->u.call.why.text);
-    n = (unsigned)atoi(asked_text(a) + strlen("[n:-]("));
-    asked_free(a);
-    return n;
-}
-
 static void calls_go_on_when_the_leader_stops(void **state)
 {
     enum { CALLS = 200 };
@@ -543,7 +529,7 @@ static void calls_go_on_when_the_leader_stops(void **state)
     }
     assert_true(fine > 0);
     WAIT_FOR(settled(s));
-    there = count_on(f, "t"); /* nothing lost, nothing twice (they would be refused) */
+    there = count_of(f, "t"); /* nothing lost, nothing twice (they would be refused) */
     assert_true(there >= fine && there <= fine + unknown);
     expect(execute_on(f, "INSERT INTO t VALUES(1000)"), "{1000,1}");
     nodes_free(s);
