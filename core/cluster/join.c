@@ -78,9 +78,16 @@ static enum err join_target(const struct join_options *o, const struct address *
                             struct why *why)
 {
     char addr[ASK_ADDR_MAX];
+    struct address as;
     enum err e = join_raft_address(o, t, addr, why);
 
     if (!e) e = join_through(o, addr, why);
+    if (e == ERR_UNSUPPORTED && !t->http && join_http_serves(o, t, &as)) {
+        logger_info(o->logger, "cluster-join",
+                    "join address %s serves HTTP%s, better give a node's Raft address",
+                    t->at, as.https ? "S" : "");
+        return join_target(o, &as, why);
+    }
     /* Where only the HTTP port can be reached, the old way may still lead in. */
     if (e && e != ERR_CANCELLED && t->http && join_http_post(o, t, why) == ERR_OK)
         e = ERR_OK;

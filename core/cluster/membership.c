@@ -8,6 +8,7 @@
 
 #include "core/base/clock.h"
 #include "core/cluster/admission.h"
+#include "core/cluster/forward.h"
 #include "core/cluster/gathering.h"
 #include "core/cluster/internal.h"
 #include "core/cluster/promote.h"
@@ -86,6 +87,7 @@ struct joining { /* one request to join, while it is being met */
     char id[RAFT_ID_MAX + 1], addr[RAFT_ADDR_MAX + 1];
     struct net_call *call;  /* who asked: another node, */
     struct call_join *http; /* or POST /join */
+    struct cluster *cl;     /* with http */
     struct lookup *lookup;
     struct event *timer; /* owned */
     struct call_change change;
@@ -136,14 +138,21 @@ static void joining_elsewhere(struct joining *j)
     bool known = node_leader(j->m->o.node, id, sizeof id, addr, sizeof addr) &&
                  strcmp(id, j->m->o.id) != 0;
 
-    if (!known || j->http) {
-        joining_end(j, known ? ERR_NOT_LEADER : ERR_NO_LEADER,
-                    known ? "not leader" : "leader not found");
-        return;
+    if (!known) {
+        joining_end(j, ERR_NO_LEADER, "leader not found");
+    } else if (j->http) {
+        struct call *c = &j->http->call;
+
+        c->outer.cluster = j->cl;
+        c->outer.done = c->done;
+        c->outer.kind = FORWARD_KINDS;
+        infos_redirect(j->cl, c);
+        joining_free(j);
+    } else {
+        reply.leader_addr = addr;
+        net_call_reply(j->call, &reply.base);
+        joining_free(j);
     }
-    reply.leader_addr = addr;
-    net_call_reply(j->call, &reply.base);
-    joining_free(j);
 }
 
 static void joining_retry(struct joining *j)
@@ -297,14 +306,17 @@ static void on_resolved(void *arg, const struct net_addresses *found,
         joining_step(j);
         return;
     }
-    (void)why_set(&told, ERR_UNREACHABLE, "failed to resolve %s: %s", j->addr, why->text);
+    (void)why_set(&told, ERR_UNREACHABLE,
+                  j->http ? "can't resolve %s (%s)" : "failed to resolve %s: %s", j->addr,
+                  why->text);
     joining_end(j, told.code, told.text);
 }
 
 /* Takes over the answer to call or http; one of them is NULL. */
-static void begin_joining(struct membership *m, struct net_call *call,
+static void begin_joining(struct cluster *cl, struct net_call *call,
                           struct call_join *http, const struct admission_request *q)
 {
+    struct membership *m = cl->membership;
     struct joining *j = calloc(1, sizeof *j);
     char host[RESOLVE_HOST_MAX + 1];
     struct why why = {0};
@@ -325,6 +337,7 @@ static void begin_joining(struct membership *m, struct net_call *call,
     j->m = m;
     j->call = call;
     j->http = http;
+    j->cl = cl;
     j->deadline_ms = now_ms() + JOIN_MS;
     j->q = *q;
     list_push_back(&m->joinings, &j->link);
@@ -353,7 +366,7 @@ void membership_on_join(struct cluster *c, struct net_call *call,
                                   .voter = request->voter,
                                   .empty_log = request->last_index == 0};
 
-    begin_joining(c->membership, call, NULL, &q);
+    begin_joining(c, call, NULL, &q);
 }
 
 /* --- gathering -------------------------------------------------------------------- */
@@ -457,7 +470,7 @@ void membership_on_notify(struct cluster *c, struct net_call *call,
 
 struct posted_join {
     struct mail mail;
-    struct membership *m;
+    struct cluster *cl;
     struct call_join *c;
 };
 
@@ -465,7 +478,7 @@ static void deliver_http(struct mail *mail, void *node)
 {
     struct posted_join *h = LIST_ITEM(mail, struct posted_join, mail);
     struct call_join *c = h->c;
-    struct membership *m = h->m;
+    struct cluster *cl = h->cl;
     /* Such a client does not tell about its log, nor does it speak our protocol; it is
      * taken for one that has kept it. */
     struct admission_request q = {.id = c->id, .addr = c->addr, .voter = c->voter};
@@ -473,9 +486,9 @@ static void deliver_http(struct mail *mail, void *node)
     (void)node;
     free(h);
     if (c->notify)
-        begin_notify(m, NULL, c, c->id, c->addr);
+        begin_notify(cl->membership, NULL, c, c->id, c->addr);
     else
-        begin_joining(m, NULL, c, &q);
+        begin_joining(cl, NULL, c, &q);
 }
 
 void cluster_join(struct cluster *cl, struct call_join *c)
@@ -485,7 +498,7 @@ void cluster_join(struct cluster *cl, struct call_join *c)
     if (h == NULL) {
         (void)why_set(&c->call.why, ERR_NOMEM, "out of memory");
     } else {
-        h->m = cl->membership;
+        h->cl = cl;
         h->c = c;
         if (node_post(cl->node, &h->mail, deliver_http)) return;
         free(h);

@@ -310,6 +310,79 @@ def make_node(directory):
     assert not failures, "\n".join(failures)
 
 
+class Cluster:
+    """Nodes that belong together.  The first is started alone; the others join it."""
+
+    def __init__(self, make_node):
+        self.make_node = make_node
+        self.nodes = []
+
+    def __getitem__(self, i):
+        """By number, from 1."""
+        return self.nodes[i - 1]
+
+    def add(self, *flags, via=None, launch=False):
+        """One more node, which joins through others (the first)."""
+        node = self.make_node(str(len(self.nodes) + 1))
+        if self.nodes:
+            flags = ("-join", ",".join("127.0.0.1:%d" % n.raft for n in via or self.nodes[:1]), *flags)
+        self.nodes.append(node)
+        return node.launch(*flags) if launch else node.start(*flags)
+
+    def start(self, n=3, *flags):
+        while len(self.nodes) < n:
+            self.add(*flags)
+        self.wait_voters(n)
+        return self
+
+    def alive(self):
+        return [n for n in self.nodes if n.alive()]
+
+    def members(self, node=None):
+        """What a node knows: ID -> its entry of /nodes."""
+        return (node or self.alive()[0]).get("/nodes?nonvoters").json
+
+    def wait_members(self, node, test, what):
+        wait_until(lambda: test(self.members(node)), "%s; there is %s" % (what, self.members(node)))
+
+    def wait_voters(self, n, node=None):
+        self.wait_members(node, lambda m: sum(x["voter"] and x["reachable"] for x in m.values()) == n,
+                          "%d voters" % n)
+
+    def leader_id(self, node):
+        return node.get("/status").json["store"]["leader"]["node_id"]
+
+    def leader(self):
+        """The node that leads, when all that run agree on it."""
+        def agreed():
+            try:
+                found = {self.leader_id(n) for n in self.alive()}
+            except OSError:
+                return None
+            if len(found) != 1 or "" in found:
+                return None
+            return next((n for n in self.alive() if n.id in found), None)
+        return wait_until(agreed, "a leader")
+
+    def follower(self):
+        leader = self.leader()
+        return next(n for n in self.alive() if n is not leader)
+
+    def wait_same(self, sql, *nodes):
+        """The rows of a query once all nodes, each for itself, give the same; those of the leader."""
+        want = self.leader().query(sql)
+        for node in nodes or self.alive():
+            wait_until(lambda n=node: n.post("/db/query?level=none", [sql]).results[0].get("values", []) == want,
+                       "equal rows on node " + node.id)
+        return want
+
+
+@pytest.fixture
+def cluster(make_node):
+    """A cluster without nodes yet."""
+    return Cluster(make_node)
+
+
 @pytest.fixture
 def node(make_node):
     """A node that is not started yet."""
