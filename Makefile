@@ -114,6 +114,7 @@ define MODULE
 $(call LIB,$(1)): $(filter-out $(MAINS:%.c=$(BUILD)/%.o),$(call OBJ,$(1)))
 endef
 $(foreach m,$(MODULES),$(eval $(call MODULE,$(m))))
+include clients/c/build.mk
 
 LIBS_OF = $(call LIB,$(1)) $(foreach d,$(DEPS_$(1)),$(call LIB,$(d)))
 
