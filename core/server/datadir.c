@@ -159,6 +159,20 @@ enum err datadir_claim(struct datadir *d, const char *id, const char *otherwise,
     return ERR_OK;
 }
 
+/* Where an operator puts peers.json; it is always there. */
+static enum err make_raft_dir(const struct datadir *d, struct why *why)
+{
+    struct io *io = io_real();
+    char *path;
+    enum err e;
+
+    if (asprintf(&path, "%s/raft", d->path) < 0)
+        return why_set(why, ERR_NOMEM, "out of memory");
+    e = io->ops->mkdir(io, path, why);
+    free(path);
+    return e;
+}
+
 /* --- opening ---------------------------------------------------------------------- */
 
 enum err datadir_open(struct datadir *d, const char *path, struct why *why)
@@ -173,6 +187,7 @@ enum err datadir_open(struct datadir *d, const char *path, struct why *why)
     e = refuse_foreign(path, why);
     if (!e) e = take_lock(d, why);
     if (!e) e = prepare_scratch(d, why);
+    if (!e) e = make_raft_dir(d, why);
     if (!e) e = read_id(d, why);
     if (!e) d->preexists = exists_in(path, "wal");
     return e;

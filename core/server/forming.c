@@ -27,7 +27,6 @@ enum {
     REMOVE_PAUSE_MS = 250,
     LEADER_MS = 5000, /* that a try to leave waits for a leader */
     LEAVE_MS = 10000, /* all of them together */
-    GONE_MS = 5000,   /* until the own configuration shows it */
     NEW_LEADER_MS = 1000,
     CATCH_UP_LOOK_MS = 100,
     CATCH_UP_ASK_MS = 5000
@@ -313,17 +312,8 @@ static enum err remove_once(struct server *s, struct why *why)
     return ask_remove(&asker, addr, &q, why);
 }
 
-static bool still_member(struct server *s)
-{
-    struct raft_config c;
-    bool member;
-
-    if (node_members(s->node, &c) != ERR_OK) return true;
-    member = raft_config_find(&c, s->dir.node_id) != NULL;
-    raft_config_fini(&c);
-    return member;
-}
-
+/* The leader answers when the removal is committed.  The own configuration is not looked
+ * at: a node that is removed need not hear of it. */
 static enum err remove_self(struct server *s, struct why *why)
 {
     uint64_t begun = now_ms();
@@ -336,9 +326,6 @@ static enum err remove_self(struct server *s, struct why *why)
         e = remove_once(s, why);
         if (e == ERR_OK || now_ms() - begun > LEAVE_MS) break;
     }
-    for (begun = now_ms(); !e && still_member(s); (void)poll(NULL, 0, 10))
-        if (now_ms() - begun > GONE_MS)
-            e = why_set(why, ERR_TIMEOUT, "timed out waiting to be removed");
     if (e)
         return err_wrap(why, e,
                         "failed to remove this node from cluster before shutdown");

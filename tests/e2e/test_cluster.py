@@ -320,6 +320,7 @@ def test_nodes_without_their_disks_do_not_found_the_cluster_anew(make_node, clus
 def test_a_removed_node_is_out_and_may_come_back(cluster):
     cluster.start(3)
     make_table(cluster[1])
+    cluster.wait_same("SELECT * FROM foo")
     assert cluster[2].ask("DELETE", "/remove", {"id": "3"}).status == 200
     cluster[1].wait_log("received request to remove node 3")
     cluster[1].wait_log("node 3 removed successfully")
