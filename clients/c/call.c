@@ -157,6 +157,9 @@ static void attempt_failed(struct rqlite_call *c, const struct net_result *r)
     bool lost = !net_channel_up(c->node->channel);
     bool may_have_run = c->writes_data && !r->not_run && leaves_open(r->why.code);
 
+    /* A node looks for the answer to a repeat before it looks whether it leads. */
+    if (r->not_run && (r->why.code == ERR_NOT_LEADER || r->why.code == ERR_NO_LEADER))
+        c->doubt = false;
     error_set(&c->last, code_of(r->why.code), "%s", r->why.text);
     if (lost && c->last.code == RQLITE_FAILED) c->last.code = RQLITE_UNREACHABLE;
     if (!lost && !transient(r->why.code)) { /* the server's own answer */
@@ -208,11 +211,11 @@ static void on_message(struct net_request *r, const ProtobufCMessage *message)
         return;
     }
     answer_feed(&c->answer, m);
-    c->begun = true;
-    if (m->n_events == 0) {
+    if (m->n_events == 0) { /* the end, or a sign of life */
         c->answer.message = NULL;
         return;
     }
+    c->begun = true;
     net_request_pause(r); /* keeps the message, and those behind it where they are */
     wake(c);
 }

@@ -127,7 +127,7 @@ static void set_timer(struct loop_fd *f, bool now)
     int64_t us = INT64_C(1000) * TIMER_MAX_MS, left;
 
     evutil_gettimeofday(&today, NULL);
-    if (f->has_next) {
+    if (f->has_next && !now) { /* of an active event libevent tells no true time */
         left = (int64_t)(f->next.tv_sec - today.tv_sec) * 1000000 +
                (f->next.tv_usec - today.tv_usec);
         if (left < us) us = left;

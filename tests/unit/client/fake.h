@@ -110,7 +110,7 @@ static inline void fake_columns(struct net_call *c, size_t n)
     Rqlite__Event e = fake_event(RQLITE__EVENT__KIND_COLUMNS);
     Rqlite__Columns columns = RQLITE__COLUMNS__INIT;
     Rqlite__Column all[32], *p[32];
-    char names[32][8], declared[] = "VARCHAR(10)";
+    char names[32][24], declared[] = "VARCHAR(10)";
 
     for (size_t i = 0; i < n; i++) {
         rqlite__column__init(&all[i]);
