@@ -252,9 +252,12 @@ void forward_finish(struct forward *f, enum err code, const char *text)
     release(f);
     count(f->cl, k->sent);
     if (code) {
+        struct why why;
+
         count(f->cl, k->failed);
+        (void)why_set(&why, code, "%s", text); /* which may be in f */
         forward_free(f);
-        fail(c, code, text);
+        fail(c, code, why.text);
         return;
     }
     snprintf(c->served_by, sizeof c->served_by, "%s", f->leader_addr);
