@@ -545,6 +545,7 @@ void results_reader_init(struct results_reader *r, struct row_sink *sink)
 {
     memset(r, 0, sizeof *r);
     r->sink = sink;
+    r->muted = sink == NULL;
     arena_init(&r->arena, 0);
 }
 

@@ -51,7 +51,7 @@ void results_writer_end(struct results_writer *w, uint64_t raft_index);
 /* --- reading ---------------------------------------------------------------------- */
 
 struct results_reader {
-    struct row_sink *sink; /* borrowed */
+    struct row_sink *sink; /* borrowed; NULL: nobody wants to know */
     struct arena arena;    /* the columns being told */
     struct db_value *values;
     size_t n_columns, values_cap;
