@@ -92,11 +92,11 @@ static bool take_http(struct address *out, const char *s, size_t len)
 bool address_parse(struct address *out, const char *item, size_t len)
 {
     memset(out, 0, sizeof *out);
-    if (len > 8 && strncasecmp(item, "https://", 8) == 0) {
+    if (len >= 8 && strncasecmp(item, "https://", 8) == 0) {
         out->http = out->https = true;
         return take_http(out, item + 8, len - 8);
     }
-    if (len > 7 && strncasecmp(item, "http://", 7) == 0) {
+    if (len >= 7 && strncasecmp(item, "http://", 7) == 0) {
         out->http = true;
         return take_http(out, item + 7, len - 7);
     }

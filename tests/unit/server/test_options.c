@@ -368,8 +368,7 @@ static void usage_lists_flags_by_name(void **state)
                      "triggers Raft snapshot (default 8192)\n"));
     assert_non_null(strstr(text, "\n  -fk\n    \tEnable SQLite"));
     assert_non_null(strstr(text, " (default \"localhost:4001\")\n"));
-    assert_non_null(
-        strstr(text, "Longest wait for them (not available yet) (default 2m0s)\n"));
+    assert_non_null(strstr(text, "Longest wait for them (default 2m0s)\n"));
     assert_non_null(strstr(text, "(default 24h0m0s)\n"));
     assert_non_null(strstr(text, "\n  -write-queue-timeout duration\n"));
     assert_non_null(strstr(text, "(default 50ms)\n"));
@@ -489,18 +488,12 @@ static void flags_without_effect_are_named(void **state)
 static void what_comes_later_is_refused(void **state)
 {
     (void)state;
-    parse("-join", "h:4002", "d");
-    assert_fatal("-join is not available yet");
     parse("-auth", "/", "d");
     assert_fatal("-auth is not available yet");
-    parse("-raft-non-voter", "d");
-    assert_fatal("-raft-non-voter is not available yet");
     parse("-auto-vacuum-int=1h", "d");
     assert_fatal("-auto-vacuum-int is not available yet");
     parse("-auto-optimize-int=1h", "d");
     assert_fatal("-auto-optimize-int is not available yet");
-    parse("-raft-reap-node-timeout=1h", "d");
-    assert_fatal("-raft-reap-node-timeout is not available yet");
     parse("-cdc-config=stdout", "d");
     assert_fatal("-cdc-config is not available yet");
     parse("-otlp-endpoint=h:1", "d");
@@ -650,7 +643,11 @@ static void joining_is_checked(void **state)
     parse("-raft-adv-addr=me:1", "-join=a:1,me:1", "d");
     assert_fatal("node cannot join with itself unless bootstrapping");
     parse("-join=localhost:4002", "-bootstrap-expect=1", "d");
-    assert_fatal("-join is not available yet");
+    assert_fine();
+    parse("-join=http://u:p@h,https://h:1/, [::1]:4003 ", "-raft-non-voter", "d");
+    assert_fine();
+    parse("-raft-reap-node-timeout=1h", "-raft-remove-shutdown", "d");
+    assert_fine();
     parse("-join-source-ip=zz", "d");
     assert_fatal("invalid join source IP address: zz");
     parse("-join=h:1", "-auto-restore=/", "d");
