@@ -12,8 +12,10 @@ struct answers_session {
     struct list recent;
     struct list entries; /* by serial, but for repeats that had never arrived */
     /* A repeat below this that is not in the table may have been run: it was dropped to
-     * make room, or began before this session was known here. */
+     * make room, or because nobody wants its answer any more, or it began before this
+     * session was known here. */
     uint64_t known_from;
+    uint64_t next; /* highest serial seen + 1 */
 };
 
 /* --- ids -------------------------------------------------------------------------- */
@@ -147,6 +149,7 @@ static void drop_unwanted(struct answers *a, struct answers_session *s, uint64_t
         if (e->serial >= oldest) break;
         drop(a, e);
     }
+    if (s->known_from < oldest) s->known_from = oldest;
 }
 
 enum err answers_find(struct answers *a, const struct answers_id *id,
@@ -165,8 +168,9 @@ enum err answers_find(struct answers *a, const struct answers_id *id,
     if (id->repeat) *out = find_entry(s, id->serial);
     if (*out)
         *found = ANSWERS_KNOWN;
-    else if (!id->repeat || id->serial >= s->known_from)
+    else if (id->serial >= (id->repeat ? s->known_from : s->next))
         *found = ANSWERS_NEW;
+    if (id->serial >= s->next) s->next = id->serial + 1;
     return ERR_OK;
 }
 

@@ -13,7 +13,9 @@
  *
  * So the caller tells with every call what it needs no more (a client's sessions, Raft
  * dissertation 6.3), and an answer is usually dropped with the next call.  First tries of
- * a session arrive in the order of their serials.
+ * a session arrive in the order of their serials; one that does not was overtaken by its
+ * repeat while it lay in a lost connection's buffers, or is the work of a third party,
+ * and is ANSWERS_FORGOTTEN.
  *
  * Bounds: SESSIONS_MAX sessions, the one that was silent longest goes first;
  * ANSWERS_MAX answers of ANSWERS_BYTES_MAX together, the oldest goes first.  Neither

@@ -111,6 +111,30 @@ static void what_never_arrived_is_new_and_what_may_have_been_run_is_not(void **s
     answers_fini(&t);
 }
 
+static void what_arrives_late_is_not_run_again(void **state)
+{
+    struct answers t;
+    struct answers_entry *e;
+    struct one a, b;
+
+    (void)state;
+    answers_init(&t, note_drop);
+    add(&t, 9, 1, &a);
+    assert_int_equal(look(&t, 9, 2, 1, true, &e),
+                     ANSWERS_NEW); /* overtook its first try */
+    answers_add(&t, &(struct answers_id){.session = 9, .serial = 2}, &b.entry);
+    assert_int_equal(look(&t, 9, 2, 1, false, &e), ANSWERS_FORGOTTEN);
+    assert_int_equal(look(&t, 9, 1, 1, false, &e), ANSWERS_FORGOTTEN);
+    assert_int_equal(look(&t, 9, 2, 1, true, &e), ANSWERS_KNOWN);
+    answers_done(&t, &a.entry, 1);
+    answers_done(&t, &b.entry, 1);
+    assert_int_equal(look(&t, 9, 3, 3, false, &e),
+                     ANSWERS_NEW); /* 1 and 2 are answered */
+    assert_int_equal(look(&t, 9, 2, 1, true, &e), ANSWERS_FORGOTTEN);
+    assert_int_equal(look(&t, 9, 1, 1, false, &e), ANSWERS_FORGOTTEN);
+    answers_fini(&t);
+}
+
 static void entries_dropped_for_room_are_forgotten_and_not_run_again(void **state)
 {
     enum { MANY = ANSWERS_MAX + 10 };
@@ -515,6 +539,7 @@ int main(void)
         cmocka_unit_test(an_id_is_two_numbers),
         cmocka_unit_test(a_repeat_finds_its_entry_until_its_caller_needs_it_no_more),
         cmocka_unit_test(what_never_arrived_is_new_and_what_may_have_been_run_is_not),
+        cmocka_unit_test(what_arrives_late_is_not_run_again),
         cmocka_unit_test(entries_dropped_for_room_are_forgotten_and_not_run_again),
         cmocka_unit_test(the_session_that_was_silent_longest_makes_room),
         cmocka_unit_test(a_repeated_write_is_answered_and_not_run_again),
