@@ -18,7 +18,7 @@
 
 enum {
     JOIN_MS = 10000, /* a join that names no deadline */
-    RETRY_MS = 5     /* another change is under way, or the leader was just elected */
+    RETRY_MS = 5     /* to see a change committed that somebody else began */
 };
 
 struct membership {
@@ -209,9 +209,6 @@ static void on_changed(struct call *c)
     case ERR_NOT_FOUND:
     case ERR_NOT_LEADER:
     case ERR_NO_LEADER: joining_step(j); break;
-    case ERR_BUSY:
-    case ERR_NOT_READY:
-    case ERR_TRANSFER: joining_retry(j); break;
     default: joining_end(j, c->why.code, c->why.text);
     }
 }

@@ -35,7 +35,7 @@ static void on_removed(struct call *c)
     if (e == ERR_OK) {
         metrics_add(r->o.metrics, METRIC_store_nodes_reaped_ok, 1);
         logger_info(r->o.logger, "store", "successfully reaped %s node %s", kind, r->id);
-    } else if (e != ERR_BUSY && e != ERR_NOT_READY && e != ERR_TRANSFER) {
+    } else {
         metrics_add(r->o.metrics, METRIC_store_nodes_reaped_failed, 1);
         logger_warn(r->o.logger, "store", "failed to reap %s node %s: %s", kind, r->id,
                     c->why.text);

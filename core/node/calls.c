@@ -495,15 +495,16 @@ static void changed_resume(struct call *c, void *owner)
     c->done(c);
 }
 
-static void deliver_change(struct mail *m, void *arg)
+/* False: it has to wait for another change, for an entry of the leader's own term, or for
+ * a transfer to end. */
+static bool begin_change(struct node *n, struct call *c)
 {
-    struct node *n = arg;
-    struct call *c = LIST_ITEM(m, struct call, mail);
     struct call_change *x = LIST_ITEM(c, struct call_change, call);
     uint64_t index = 0;
     enum err e = member_change_config(n->member, x->put, x->id, x->put ? x->addr : "",
                                       x->voter, &index, node_now_ms(n));
 
+    if (e == ERR_BUSY || e == ERR_NOT_READY || e == ERR_TRANSFER) return false;
     if (e == ERR_NOT_LEADER) {
         not_leader(n, c);
     } else if (e) {
@@ -514,6 +515,59 @@ static void deliver_change(struct mail *m, void *arg)
         c->resume = changed_resume;
         member_wait_applied(n->member, c, index, DEFAULT_WAIT_MS, node_now_ms(n));
     }
+    return true;
+}
+
+void calls_changes(struct node *n)
+{
+    uint64_t now = node_now_ms(n);
+
+    if (n->trying_changes) return; /* called from a step of its own */
+    n->trying_changes = true;
+    while (n->changes) {
+        struct call *c = n->changes;
+
+        n->changes = c->next; /* whoever has it next uses the link */
+        if (now - c->since_ms >= DEFAULT_WAIT_MS) {
+            call_fail(c, ERR_TIMEOUT, "timed out waiting for a change of configuration");
+        } else if (!begin_change(n, c)) {
+            c->next = n->changes;
+            n->changes = c;
+            break;
+        }
+    }
+    n->trying_changes = false;
+}
+
+uint64_t calls_changes_deadline_ms(const struct node *n)
+{
+    return n->changes ? n->changes->since_ms + DEFAULT_WAIT_MS : UINT64_MAX;
+}
+
+void calls_changes_fail(struct node *n)
+{
+    while (n->changes) {
+        struct call *c = n->changes;
+
+        n->changes = c->next;
+        call_fail(c, ERR_CLOSED, "store not open");
+    }
+}
+
+static void deliver_change(struct mail *m, void *arg)
+{
+    struct node *n = arg;
+    struct call *c = LIST_ITEM(m, struct call, mail), **end = &n->changes;
+
+    if (!atomic_load(&n->open)) {
+        call_fail(c, ERR_NOT_OPEN, "store not open");
+        return;
+    }
+    while (*end) end = &(*end)->next;
+    c->next = NULL;
+    c->since_ms = node_now_ms(n);
+    *end = c;
+    calls_changes(n);
 }
 
 void node_change(struct node *n, struct call_change *c)

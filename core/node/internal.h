@@ -64,6 +64,8 @@ struct node {
     uint64_t first_commit; /* when a leader was first heard; node thread, as the next */
     bool was_member;       /* of some configuration; node thread, as the next two */
     bool halted;           /* removed from the cluster, and told to stop then */
+    struct call *changes;  /* of membership, waiting for their turn, oldest first */
+    bool trying_changes;
     struct call *handing_over; /* wait for a transfer of leadership to end */
     size_t at_wal; /* jobs the wal thread has; while there are none the wal may be used
                       here */
@@ -102,6 +104,12 @@ static inline uint64_t node_now_ms(const struct node *n)
 
 /* Fail a call at once, from whatever thread. */
 void call_fail(struct call *c, enum err code, const char *text);
+
+/* Changes of membership that wait, one at a time: try the next, drop what has waited too
+ * long.  After each turn, and at the deadline.  Node thread, as the next. */
+void calls_changes(struct node *n);
+uint64_t calls_changes_deadline_ms(const struct node *n);
+void calls_changes_fail(struct node *n);
 
 /* A transfer of leadership has ended: answer who waits for it.  Node thread. */
 void calls_handed_over(struct node *n, enum err code, const char *text);

@@ -157,6 +157,7 @@ static void set_timer(struct node *n)
     struct timeval tv;
 
     if (snapshot_at < at) at = snapshot_at;
+    if (calls_changes_deadline_ms(n) < at) at = calls_changes_deadline_ms(n);
 
     /* A timer that fires early only looks again; moving it at every step would cost a
      * heap update each. */
@@ -231,6 +232,7 @@ static void after_turn(struct node *n)
     want_applied(n);
     publish(n);
     if (n->o.shutdown_on_remove) halt_if_removed(n);
+    if (n->changes) calls_changes(n);
     if (atomic_load(&n->caught_up) != was) {
         pthread_mutex_lock(&n->lock);
         pthread_cond_broadcast(&n->lock_changed);
@@ -448,6 +450,7 @@ static void port_fatal(void *host, const struct why *why)
     atomic_store(&n->open, false);
     logger_error(n->o.logger, "store", "node stops serving: %s", why->text);
     calls_handed_over(n, ERR_CLOSED, "store not open");
+    calls_changes_fail(n);
     if (n->o.on_fatal) n->o.on_fatal(n->o.on_fatal_arg, why);
 }
 
@@ -887,6 +890,7 @@ static void errand_stop(struct node *n, struct errand *e)
     (void)e;
     member_stop(n->member, ERR_CLOSED, "store not open");
     calls_handed_over(n, ERR_CLOSED, "store not open");
+    calls_changes_fail(n);
     n->ending = true;
 }
 

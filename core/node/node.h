@@ -92,6 +92,9 @@ struct event_base *node_base(struct node *n);
 struct net *node_net(struct node *n);
 struct net_server *node_server(struct node *n);
 
+/* A directory for files that need not outlive the process; it exists. */
+const char *node_scratch_dir(const struct node *n);
+
 /* Any thread: have deliver(m, n) run on the node thread.  False when the node is closing:
  * the mail stays the caller's. */
 bool node_post(struct node *n, struct mail *m,
@@ -111,8 +114,9 @@ struct node_progress {
 };
 void node_progress(struct node *n, struct node_progress *out);
 
-/* A change of membership on the leader; ended when it is committed and applied here.
- * Errors as raft.h has them for RAFT_CHANGE, ERR_TIMEOUT.  Any thread. */
+/* A change of membership on the leader; waits until others are done, and is ended when
+ * it is committed and applied here.  Errors: ERR_NOT_LEADER, ERR_NOT_FOUND, ERR_EXISTS,
+ * ERR_INVALID (no voter would be left), ERR_TOO_BIG, ERR_TIMEOUT.  Any thread. */
 void node_change(struct node *n, struct call_change *c);
 
 /* Found a cluster of these members, this node among them (bootstrap-expect).  cluster_id
