@@ -131,7 +131,6 @@ static enum err copy_options(struct cluster *cl, const struct cluster_options *o
     cl->o.raft_addr = arena_strdup(a, o->raft_addr);
     cl->o.api_url = arena_strdup(a, o->api_url ? o->api_url : "");
     cl->o.version = arena_strdup(a, o->version ? o->version : "");
-    cl->o.scratch_dir = arena_strdup(a, o->scratch_dir ? o->scratch_dir : "/tmp");
     if (cl->o.clock == NULL) cl->o.clock = clock_real();
     return arena_failed(a) ? why_set(why, ERR_NOMEM, "out of memory") : ERR_OK;
 }

@@ -30,8 +30,7 @@ struct cluster_options {
     const char *raft_addr; /* advertised host:port */
     const char *api_url;   /* advertised, with scheme: "http://host:4001" */
     const char *version;
-    const char *scratch_dir; /* exists; for files on their way */
-    uint32_t connect_ms;     /* to dial another node; 0 = 30 s */
+    uint32_t connect_ms; /* to dial another node; 0 = 30 s */
 
     unsigned bootstrap_expect;               /* 0 = not by gathering */
     uint64_t reap_voter_ms, reap_replica_ms; /* 0 = never */

@@ -578,9 +578,9 @@ static enum err start_exchange(struct forward *f, struct why *why)
     if (!f->repeat) f->until_ms = now + cluster_timeout_ms(f->call);
     if (k->class == NET_CALL) /* a large file's exchange lasts while something moves */
         o.meta.timeout_ns = f->until_ms > now ? (f->until_ms - now) * 1000000 : 1;
-    if (k->class == NET_CALL && f->target->lost && !net_channel_up(f->channel))
+    if (k->class == NET_CALL && f->target->lost) /* the first call on a new one */
         metrics_add(f->cl->o.metrics, METRIC_cluster_num_client_force_new_conn, 1);
-    f->target->lost = false;
+    if (k->class == NET_CALL) f->target->lost = false;
     return start_request(f, &o, why);
 }
 

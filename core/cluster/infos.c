@@ -46,7 +46,9 @@ struct ask {
     struct cluster *cluster;
     struct target *target; /* one use */
     struct net_request *request;
-    uint64_t begun_ns;
+    char addr[RAFT_ADDR_MAX + 1];
+    uint64_t begun_ns, timeout_ms;
+    int retries_left;
     struct call *call;
     void *about;
     /* info is NULL if why says that there is none.  The ask is freed afterwards. */
@@ -61,13 +63,22 @@ static void ask_end(struct ask *a, const Rqlite__NodeInfo *info, const struct wh
     free(a);
 }
 
+static void start_ask(struct ask *a);
+
 static void on_done(struct net_request *r, const struct net_result *result)
 {
     struct ask *a = net_request_user(r);
     struct why why = result->why;
 
+    a->request = NULL;
     if (why.code == ERR_OK) {
         ask_end(a, (const Rqlite__NodeInfo *)(const void *)result->reply, NULL);
+        return;
+    }
+    if (a->retries_left-- > 0 && !atomic_load(&a->cluster->stopping)) {
+        metrics_add(a->cluster->o.metrics, METRIC_cluster_num_get_node_api_req_retries,
+                    1);
+        start_ask(a);
         return;
     }
     if (why.code == ERR_TIMEOUT)
@@ -79,22 +90,21 @@ static void on_done(struct net_request *r, const struct net_result *result)
 
 static const struct net_request_events ask_events = {.on_done = on_done};
 
-static enum err start_ask(struct ask *a, const char *id, const char *addr,
-                          uint64_t timeout_ms, struct why *why)
+static void start_ask(struct ask *a)
 {
     Rqlite__NodeInfoRequest m = RQLITE__NODE_INFO_REQUEST__INIT;
     struct net_request_options o = {.service = &net_service_cluster,
                                     .method = NET_CLUSTER_INFO,
                                     .message = &m.base,
-                                    .meta.timeout_ns = timeout_ms * 1000000,
+                                    .meta.timeout_ns = a->timeout_ms * 1000000,
                                     .events = &ask_events,
                                     .user = a};
     struct net_channel *ch;
-    enum err e = target_use(&a->target, a->cluster, id, why);
+    struct why why = {0};
+    enum err e = target_channel(&ch, a->target, a->addr, NET_CALL, &why);
 
-    if (!e) e = target_channel(&ch, a->target, addr, NET_CALL, why);
-    if (!e) e = net_request_start(&a->request, ch, &o, why);
-    return e;
+    if (!e) e = net_request_start(&a->request, ch, &o, &why);
+    if (e) ask_end(a, NULL, &why);
 }
 
 /* Ask a node for its details; told() is called once, perhaps at once. */
@@ -116,13 +126,19 @@ static void ask(struct cluster *cl, const char *id, const char *addr, uint64_t t
     a->call = call;
     a->about = about;
     a->told = told;
+    a->timeout_ms = timeout_ms;
+    a->retries_left = call->retries;
     a->begun_ns = clock_mono_ns(cl->o.clock);
+    snprintf(a->addr, sizeof a->addr, "%s", addr);
     list_push_back(&cl->asks, &a->link);
     if (atomic_load(&cl->stopping))
         (void)why_set(&why, ERR_CLOSED, "store not open");
     else
-        (void)start_ask(a, id, addr, timeout_ms, &why);
-    if (why.code) ask_end(a, NULL, &why);
+        (void)!target_use(&a->target, cl, id, &why);
+    if (why.code)
+        ask_end(a, NULL, &why);
+    else
+        start_ask(a);
 }
 
 void infos_stop(struct cluster *cl)
@@ -132,7 +148,7 @@ void infos_stop(struct cluster *cl)
     while (!list_empty(&cl->asks)) {
         struct ask *a = LIST_ITEM(cl->asks.next, struct ask, link);
 
-        net_request_cancel(a->request);
+        if (a->request) net_request_cancel(a->request);
         ask_end(a, NULL, &closed);
     }
 }

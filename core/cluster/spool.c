@@ -105,15 +105,16 @@ void spool_free(struct spool *s)
 
 enum err spool_file(const struct cluster *cl, int *fd, struct why *why)
 {
+    const char *dir = node_scratch_dir(cl->node);
     char path[4200];
 
     /* Without a name from the beginning, but one can be given: the check of a loaded file
      * needs one (core/node/loads.c). */
-    *fd = open(cl->o.scratch_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    *fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (*fd >= 0) return ERR_OK;
-    snprintf(path, sizeof path, "%.4000s/spool-XXXXXX", cl->o.scratch_dir);
+    snprintf(path, sizeof path, "%.4000s/spool-XXXXXX", dir);
     *fd = mkostemp(path, O_CLOEXEC);
-    if (*fd < 0) return why_errno(why, "create a scratch file in %s", cl->o.scratch_dir);
+    if (*fd < 0) return why_errno(why, "create a scratch file in %s", dir);
     unlink(path);
     return ERR_OK;
 }

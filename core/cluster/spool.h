@@ -38,7 +38,7 @@ MUST_USE enum err spool_submit(struct cluster *cl, struct spool_job *j, struct w
 /* Carries out what was submitted, then ends the thread.  NULL is allowed. */
 void spool_free(struct spool *s);
 
-/* An empty file without a name in cl's scratch directory. */
+/* An empty file without a name in the node's scratch directory. */
 MUST_USE enum err spool_file(const struct cluster *cl, int *fd, struct why *why);
 
 #endif

@@ -107,7 +107,6 @@ static inline void node_up(struct member_node *m)
                                 .raft_addr = m->addr,
                                 .api_url = m->url,
                                 .version = "v1.test",
-                                .scratch_dir = m->dir,
                                 .connect_ms = 2000,
                                 .authorize = m->authorize,
                                 .clock = clock_real(),
