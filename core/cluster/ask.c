@@ -35,9 +35,8 @@ struct question {
     struct mail start, give_up, end;
     struct net_channel *channel;
     struct net_request *request;
-    bool ending, ended;     /* node thread */
-    bool asked_up, gave_up; /* asking thread: give_up was posted; node: it was seen */
-    int fd;                 /* readable when the node thread is done with something */
+    bool ending; /* node thread */
+    int fd;      /* counts the mails that the node thread is done with */
 
     struct why why; /* result, as the rest */
     struct net_hello who;
@@ -59,7 +58,6 @@ static void deliver_end(struct mail *m, void *node)
     (void)node;
     if (q->request) net_request_cancel(q->request);
     net_channel_free(q->channel);
-    q->ended = true;
     signal_done(q);
 }
 
@@ -146,30 +144,23 @@ static void deliver_give_up(struct mail *m, void *node)
     (void)node;
     (void)why_set(&why, ERR_CANCELLED, "canceled");
     fail(q, &why);
-    q->gave_up = true;
     signal_done(q);
 }
 
-/* Both mails that were posted have been seen, and the channel is gone. */
-static bool settled(const struct question *q)
-{
-    return q->ended && q->gave_up == q->asked_up;
-}
-
+/* Until the end has been signalled, and give_up, if that was posted: the node thread does
+ * not look at q any more then. */
 static void wait_for_end(struct question *q)
 {
     struct pollfd fds[] = {{.fd = q->fd, .events = POLLIN},
                            {.fd = q->a->cancel_fd, .events = POLLIN}};
-    uint64_t n;
+    uint64_t due = 1, seen = 0, n;
 
-    for (;;) {
-        if (poll(fds, q->asked_up ? 1 : 2, -1) < 0) continue;
-        /* Reading the descriptor orders what the node thread wrote before it. */
-        if (fds[0].revents && read(q->fd, &n, sizeof n) == sizeof n && settled(q)) return;
-        if (!q->asked_up && fds[1].revents) {
-            q->asked_up = true;
-            (void)node_post(q->a->node, &q->give_up, deliver_give_up);
-        }
+    while (seen < due) {
+        if (poll(fds, due == 1 ? 2 : 1, -1) < 0) continue;
+        if (fds[0].revents && read(q->fd, &n, sizeof n) == sizeof n) seen += n;
+        if (seen == 0 && due == 1 && fds[1].revents &&
+            node_post(q->a->node, &q->give_up, deliver_give_up))
+            due = 2;
     }
 }
 

@@ -76,7 +76,7 @@ static enum err take_entry(const struct raft_entry *e, void *arg, struct why *wh
     (void)why;
     if (job->n == job->cap) return ERR_NOTHING; /* the rest comes with the next batch */
     blob_ref(e->payload);
-    job->items[job->n++].entry = *e;
+    job->items[job->n++] = (struct apply_item){.entry = *e};
     return ERR_OK;
 }
 
