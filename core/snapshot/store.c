@@ -195,6 +195,9 @@ enum err snapshot_store_open(struct snapshot_store **out, struct io *io, const c
         }
     }
     free(sc.names);
+    /* What is there may have got its name just before the process died, and others that
+     * it replaces are removed soon. */
+    if (!e && !list_empty(&s->snapshots)) e = io->ops->sync_dir(io, s->dir, why);
     if (!e && bad > 0 && list_empty(&s->snapshots))
         e = why_set(why, ERR_CORRUPT, "no usable snapshot: %s", first.text);
     if (e) {

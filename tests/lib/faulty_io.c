@@ -33,6 +33,7 @@ struct dir {
 struct dir_change { /* inode: name is it; from: renamed; neither: unlinked */
     char name[NAME_MAX_BYTES], from[NAME_MAX_BYTES];
     struct inode *inode;
+    bool directory; /* unlinked, with what it held in the last version that was synced */
 };
 
 struct faulty {
@@ -129,7 +130,10 @@ static void dir_apply(struct dir *d, const struct dir_change *c)
 {
     struct name *from;
 
-    if (c->inode != NULL) {
+    if (c->directory) {
+        for (size_t i = d->n; i-- > 0;)
+            if (below(d->names[i].name, c->name)) d->names[i] = d->names[--d->n];
+    } else if (c->inode != NULL) {
         dir_put(d, c->name, c->inode);
     } else if (c->from[0] == '\0') {
         dir_remove(d, c->name);
@@ -405,9 +409,17 @@ static enum err faulty_unlink(struct io *io, const char *path, struct why *why)
     bool dying;
     enum err e = begin(f, &dying, true, path, why);
 
-    if (!e && dir_find(&f->now, path) == NULL)
-        return why_set(why, ERR_NOT_FOUND, "%s: not found", path);
-    if (!e || dying) dir_change(f, path, "", NULL);
+    if (e && !dying) return e;
+    if (dir_find(&f->now, path) == NULL) {
+        if (dir_holds(&f->now, path))
+            return why_set(why, ERR_IO, "%s: Directory not empty", path);
+        if (!dir_holds(&f->synced, path))
+            return why_set(why, ERR_NOT_FOUND, "%s: not found", path);
+        dir_change(f, path, "", NULL);
+        f->changes[f->n_changes - 1].directory = true;
+        return e;
+    }
+    dir_change(f, path, "", NULL);
     return e;
 }
 

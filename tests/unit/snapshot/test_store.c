@@ -13,6 +13,7 @@
 
 #include "core/base/io.h"
 #include "core/snapshot/snapshot.h"
+#include "tests/lib/faulty_io.c"
 
 static char dir[64];
 static unsigned serial;
@@ -117,6 +118,47 @@ static void a_newer_snapshot_replaces_older_ones_but_not_pinned_ones(void **stat
     assert_true(m.index == 20);
     snapshot_meta_fini(&m);
     snapshot_store_close(s);
+}
+
+/* A snapshot whose commit failed, or whose process died, may have its name only in the
+ * kernel's memory: then the one before it must not go. */
+static void what_a_restart_finds_survives_the_next_loss_of_power(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        struct faulty *f = faulty_new();
+        struct snapshot_meta m = meta_at(20);
+        struct snapshot_writer *w;
+        struct snapshot_store *s;
+        struct rand r;
+        char path[4096];
+
+        rand_init(&r, seed);
+        assert_int_equal(snapshot_store_open(&s, faulty_io(f), "d/s", NULL, NULL),
+                         ERR_OK);
+        write_one(s, 10, "first");
+        assert_int_equal(snapshot_begin(s, &w, 20, 3, 5000, NULL), ERR_OK);
+        assert_int_equal(snapshot_write(w, "second", 6, NULL), ERR_OK);
+        faulty_fail_at(f, seed % 10, ERR_IO);
+        if (snapshot_commit(w, &m, NULL) == ERR_OK) assert_true(seed % 10 != 1);
+        snapshot_meta_fini(&m);
+        snapshot_store_close(s);
+        faulty_restart(f);
+        assert_int_equal(snapshot_store_open(&s, faulty_io(f), "d/s", NULL, NULL),
+                         ERR_OK);
+        assert_int_equal(snapshot_pin(s, &m, path, sizeof path), ERR_OK);
+        snapshot_unpin(s, m.id);
+        snapshot_meta_fini(&m);
+        snapshot_store_close(s);
+        faulty_crash(f, &r, 512);
+        assert_int_equal(snapshot_store_open(&s, faulty_io(f), "d/s", NULL, NULL),
+                         ERR_OK);
+        assert_int_equal(snapshot_newest(s, &m), ERR_OK);
+        assert_int_equal(snapshot_verify(s, &m, NULL), ERR_OK);
+        snapshot_meta_fini(&m);
+        snapshot_store_close(s);
+        faulty_free(f);
+    }
 }
 
 /* A crash may leave both behind, one of them without its data. */
@@ -256,6 +298,7 @@ int main(void)
         cmocka_unit_test(a_snapshot_is_found_again_after_reopening),
         cmocka_unit_test(an_empty_store_has_no_newest),
         cmocka_unit_test(a_newer_snapshot_replaces_older_ones_but_not_pinned_ones),
+        cmocka_unit_test(what_a_restart_finds_survives_the_next_loss_of_power),
         cmocka_unit_test(of_two_for_the_same_index_the_later_is_the_newest),
         cmocka_unit_test(one_that_was_being_written_is_removed_at_the_next_opening),
         cmocka_unit_test(data_that_was_promised_otherwise_is_refused),
