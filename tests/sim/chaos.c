@@ -49,7 +49,7 @@ static void draw_character(struct sim *w)
     c->inflight_bytes = ONE_OF(w, 1, 2000, 0);
     c->cache_bytes = ONE_OF(w, 1, 2000, 20000, 0);
     c->uncommitted_bytes = ONE_OF(w, 1000, 20000, 0);
-    c->chaos_ms = ONE_OF(w, 2000, 4000, 6000);
+    c->chaos_ms = ONE_OF(w, 3000, 6000, 12000);
 }
 
 /* --- bad luck --------------------------------------------------------------------------
@@ -246,6 +246,15 @@ static bool is_blank(const struct sim *w)
     return true;
 }
 
+static void start_missing(struct sim *w)
+{
+    for (int i = 0; i < HOSTS; i++) {
+        struct host *h = &w->hosts[i];
+
+        if (!h->up && h->member_of_story && !w->violation[0]) (void)host_start(h);
+    }
+}
+
 void chaos_calm(struct sim *w)
 {
     w->calm = true;
@@ -254,12 +263,8 @@ void chaos_calm(struct sim *w)
     w->c.sync_us = w->c.apply_us = MS;
     memset(w->cut, 0, sizeof w->cut);
     sim_say(w, 0, NULL, "calm");
-    for (int i = 0; i < HOSTS; i++) {
-        struct host *h = &w->hosts[i];
-
-        faulty_spare(h->disk);
-        if (!h->up && h->member_of_story) (void)host_start(h);
-    }
+    for (int i = 0; i < HOSTS; i++) faulty_spare(w->hosts[i].disk);
+    start_missing(w);
     if (!w->violation[0] && is_blank(w)) sim_bootstrap(w, true);
 }
 
@@ -307,6 +312,7 @@ bool chaos_converge(struct sim *w, uint64_t within_ms)
     for (; !w->violation[0]; sim_run_until(w, w->now + 20 * MS)) {
         struct host *leader = sim_leader(w);
 
+        start_missing(w);
         if (w->now > end) {
             sim_violated(w, "no progress: %" PRIu64 " committed", w->max_commit);
             return false;
@@ -346,8 +352,7 @@ static void power_cycle(struct sim *w)
     sim_say(w, 0, NULL, "power goes everywhere");
     for (int i = 0; i < HOSTS; i++)
         if (w->hosts[i].up) host_end(&w->hosts[i], HOST_POWER);
-    for (int i = 0; i < HOSTS && !w->violation[0]; i++)
-        if (w->hosts[i].member_of_story) (void)host_start(&w->hosts[i]);
+    start_missing(w);
 }
 
 bool chaos_run(struct sim *w, const char *root, uint64_t seed, uint32_t nodes,

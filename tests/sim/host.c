@@ -136,6 +136,7 @@ static void wal_end(struct sim *w, struct event *e)
     at = w->now + sim_below(w, 50);
     if (at < h->wal_back_at) at = h->wal_back_at;
     h->wal_back_at = at;
+    h->batch = NULL;
     host_post(h, at - w->now, wal_back, drop_batch, b);
     h->wal_busy = false;
     wal_start(h);
@@ -151,6 +152,7 @@ static void wal_start(struct host *h)
     CHECK(b != NULL);
     b->jobs = queue_take(&h->wal_queue);
     h->wal_busy = true;
+    h->batch = b;
     if (sim_chance(h->w, 500)) wal_work(h, b);
     host_post(h, 20 + sim_below(h->w, h->w->c.sync_us), wal_end, drop_batch, b);
 }
@@ -797,6 +799,7 @@ bool host_start(struct host *h)
     queue_clear(&h->apply_queue);
     h->wal_busy = h->apply_busy = h->failed = h->is_leader = h->caught_up = false;
     h->at_wal = 0;
+    h->batch = NULL;
     h->wal_back_at = 0;
     h->published.index = h->published.hash = 0;
     h->timer_at = UINT64_MAX;
@@ -853,6 +856,7 @@ void host_end(struct host *h, enum host_end how)
     if (how == HOST_STOP) { /* what the wal thread has is still written and synced */
         struct mail *jobs = queue_take(&h->wal_queue);
 
+        if (h->batch && !h->batch->done) wal_work(h, h->batch);
         if (jobs) (void)wal_jobs_run(h->wal, jobs, &why);
         free_jobs(jobs);
     } else if (!faulty_dead(h->disk)) {

@@ -104,6 +104,7 @@ struct host {
     struct images *images;
 
     struct queue wal_queue, own_jobs, apply_queue;
+    struct batch *batch; /* of jobs the wal thread is at */
     bool wal_busy, apply_busy;
     size_t at_wal;
     uint64_t wal_back_at; /* reports of the wal thread stay in order */
