@@ -971,6 +971,11 @@ struct net_server *node_server(struct node *n)
     return n->server;
 }
 
+const char *node_scratch_dir(const struct node *n)
+{
+    return n->scratch_dir;
+}
+
 bool node_leader(struct node *n, char *id, size_t id_size, char *addr, size_t addr_size)
 {
     pthread_mutex_lock(&n->lock);
