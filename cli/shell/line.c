@@ -29,6 +29,7 @@ struct line {
     struct histfile kept;      /* the same, for the file */
     char *histfile_path;       /* owned; NULL without a home */
     struct sigaction old_stop; /* what Ctrl-Z does outside of editing */
+    sigset_t old_mask;         /* signals blocked outside of editing */
 };
 
 /* --- editing
@@ -72,8 +73,11 @@ static void heed_signals(EditLine *el)
         stop_wished = 0;
         el_set(el, EL_PREP_TERM, 0);
         /* Not SIGSTOP: where no shell could wake us, the kernel drops this one. */
+        sigset_t waiting;
         sigaction(SIGTSTP, &line_of(el)->old_stop, &ours);
         raise(SIGTSTP);
+        sigprocmask(SIG_SETMASK, &line_of(el)->old_mask, &waiting); /* here it stops */
+        sigprocmask(SIG_SETMASK, &waiting, NULL);
         sigaction(SIGTSTP, &ours, NULL);
         el_set(el, EL_PREP_TERM, 1);
         el_set(el, EL_REFRESH);
@@ -92,7 +96,12 @@ static int on_getc(EditLine *el, wchar_t *out)
                                 {.fd = cancel_fd(), .events = POLLIN}};
         size_t used;
 
-        if (poll(fds, 2, -1) < 0 && errno != EINTR) return -1;
+        /* The signals come only while it waits here, so none is missed between looking
+         * and waiting. */
+        if (ppoll(fds, 2, NULL, &line_of(el)->old_mask) < 0) {
+            if (errno != EINTR) return -1;
+            fds[0].revents = 0;
+        }
         if (cancel_wished()) return -1;
         heed_signals(el);
         if (!(fds[0].revents & (POLLIN | POLLHUP | POLLERR))) continue;
@@ -244,14 +253,22 @@ static enum line_event read_edited(struct line *l)
     const struct sigaction action = {.sa_handler = on_signal};
     struct sigaction old_resize;
     const char *typed;
+    sigset_t ours;
     int n = 0;
 
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGTSTP);
+    sigaddset(&ours, SIGWINCH);
+    sigprocmask(SIG_BLOCK, &ours, &l->old_mask);
     sigaction(SIGTSTP, &action, &l->old_stop);
     sigaction(SIGWINCH, &action, &old_resize);
-    el_resize(l->el); /* it may have changed while a request ran */
+    el_resize(l->el);               /* it may have changed while a request ran */
+    el_set(l->el, EL_PREP_TERM, 1); /* before the prompt: libedit does it after, and keys
+                                       typed between get lost */
     typed = el_gets(l->el, &n);
     sigaction(SIGTSTP, &l->old_stop, NULL);
     sigaction(SIGWINCH, &old_resize, NULL);
+    sigprocmask(SIG_SETMASK, &l->old_mask, NULL);
 
     if (cancel_wished()) {
         cancel_clear();
