@@ -49,7 +49,7 @@ $(CLIENT_OUT)/librqlite.a: $(PIC)/librqlite.o
 	rm -f $@; $(AR) rcs $@ $<
 
 install: install-client
-install-client: all
+install-client: $(CLIENT_LIBS)
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,include lib lib/pkgconfig share/man/man3)
 	install -m 644 clients/c/include/rqlite.h $(DESTDIR)$(PREFIX)/include
 	install -m 755 $(CLIENT_OUT)/$(CLIENT_SO) $(DESTDIR)$(PREFIX)/lib

@@ -251,7 +251,7 @@ void loop_turn(struct rqlite *db, bool wait)
 
 void loop_changed(struct rqlite *db)
 {
-    update(db);
+    if (!db->telling) update(db); /* else once, when all have been told */
 }
 
 void rqlite_interrupt(struct rqlite *db)

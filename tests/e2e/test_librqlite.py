@@ -21,10 +21,10 @@ def check(*command, **more):
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """An installation, and a copy of the example beside it."""
+    """The library installed, and a copy of the example beside it."""
     root = tmp_path_factory.mktemp("installed")
     env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")}
-    check("make", "-C", ROOT, "--no-print-directory", "install", "DESTDIR=%s" % root, "PREFIX=/usr",
+    check("make", "-C", ROOT, "--no-print-directory", "install-client", "DESTDIR=%s" % root, "PREFIX=/usr",
           "VARIANT=" + VARIANT, env=env)
     shutil.copytree(os.path.join(ROOT, "clients", "c", "example"), root / "example")
     return root

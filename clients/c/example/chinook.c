@@ -114,7 +114,7 @@ static int load(struct rqlite *db, const char *path)
     return failed;
 }
 
-/* --- writes, each of which counts -------------------------------------------------- */
+/* --- writes, each of which counts ------------------------------------------------- */
 
 static int sell(struct rqlite *db, int n)
 {
@@ -142,8 +142,7 @@ static int sell(struct rqlite *db, int n)
     return 0;
 }
 
-/* --- many at a time, in an event loop -------------------------------------------------
- */
+/* --- many at a time, in an event loop --------------------------------------------- */
 
 struct stock {
     struct rqlite *db;
