@@ -255,7 +255,7 @@ def test_a_group_forms_itself(make_node, cluster):
     cluster.wait_voters(3)
     servers = " ".join("{Voter %s %s}" % (n.id, addr(n)) for n in cluster.nodes)
     found = [n for n in cluster.nodes if "cluster bootstrap successful, servers: [%s]" % servers in n.log()]
-    assert len(found) >= 2
+    assert found  # the others may have joined the first one before they knew enough to do so
     make_table(cluster[2])
     for node in cluster.nodes:
         node.restart()
