@@ -14,6 +14,7 @@
 #include "core/base/list.h"
 #include "core/base/logger.h"
 #include "core/node/command.h"
+#include "core/node/mutation.h"
 
 struct load { /* a SQLite file arriving in chunks */
     uint64_t id;
@@ -322,7 +323,8 @@ static enum err run_other(struct applier *a, struct apply_job *j, struct why *wh
 
     if (j->pin) pin(a, j->pin);
     if (j->restore) {
-        e = applier_restore(a, j->restore, why);
+        if (!node_mutation(NODE_MUT_NOT_RESTORED))
+            e = applier_restore(a, j->restore, why);
         if (!e) j->restore->done(j->restore);
     }
     return e;

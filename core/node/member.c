@@ -7,6 +7,7 @@
 
 #include "core/base/list.h"
 #include "core/node/command.h"
+#include "core/node/mutation.h"
 
 enum {
     PROPOSE_MAX = 1024, /* entries taken into the log by one step */
@@ -148,7 +149,7 @@ static void ring_pop(struct member *m)
  * may still happen. */
 static void lose(struct member *m, struct pending *p, bool query)
 {
-    if (query) {
+    if (query || node_mutation(NODE_MUT_LOST_IS_REFUSED)) {
         bool known = raft_leader(m->raft)[0] != '\0';
 
         fail_call(p->call, known ? ERR_NOT_LEADER : ERR_NO_LEADER,
@@ -289,7 +290,7 @@ static void fetched_for_apply(struct member *m, struct wal_job *fetch)
 
 static void resume_at(struct member *m, struct call *c, uint64_t index)
 {
-    if (m->applied >= index) {
+    if (m->applied >= index || node_mutation(NODE_MUT_READ_BEFORE_APPLIED)) {
         c->resume(c, m->host);
         return;
     }
@@ -369,6 +370,10 @@ static void persist(struct member *m, const struct raft_effects *fx)
     /* Even with nothing new to write: an ack may speak of entries whose sync is still
      * under way, and the wal thread's queue is what keeps it behind them. */
     if (!work && fx->n_send_after == 0) return;
+    if (!work && node_mutation(NODE_MUT_ACK_PAST_WAL)) {
+        m->ports->send(m->host, fx->send_after, fx->n_send_after);
+        return;
+    }
     job = wal_job_persist(fx);
     if (job == NULL) {
         no_memory(m);

@@ -5,6 +5,11 @@
 #include <string.h>
 
 #include "core/base/list.h"
+#include "core/node/mutation.h"
+
+#ifdef RAFT_MUTATIONS
+enum node_mutations node_mutant;
+#endif
 
 struct wal_job *wal_job_persist(const struct raft_effects *fx)
 {
@@ -114,7 +119,7 @@ enum err wal_jobs_run(struct wal *w, struct mail *jobs, struct why *why)
         if (j->has_work) dirty = true;
         if (j->drop_before > drop_before) drop_before = j->drop_before;
     }
-    if (!e && dirty) e = wal_sync(w, &local);
+    if (!e && dirty && !node_mutation(NODE_MUT_SKIP_SYNC)) e = wal_sync(w, &local);
     if (!e && drop_before) e = wal_drop_before(w, drop_before, &local);
     for (struct mail *m = jobs; m; m = m->next) {
         struct wal_job *j = LIST_ITEM(m, struct wal_job, mail);
