@@ -179,10 +179,9 @@ static bool led(struct group *g)
 static enum err one_pass(struct group *g, struct why *why)
 {
     char via[ADDRESS_URL_MAX];
-    enum err e;
+    enum err e = ERR_NO_LEADER;
 
-    if (g->founded) return ERR_NO_LEADER; /* there will be one */
-    e = join_round(g->join, via, why);
+    if (!g->founded) e = join_round(g->join, via, why);
     if (!e) {
         logger_info(g->join->logger, "cluster-bootstrap",
                     "succeeded directly joining cluster via node at %s as %s", via,

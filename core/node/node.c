@@ -492,10 +492,20 @@ static const struct member_ports ports = {
 
 /* --- other nodes -------------------------------------------------------------------- */
 
+/* A node without any configuration may have lost its disk, and with it the memory of
+ * whom it voted for in this very term.  Who founds a cluster writes the configuration
+ * first, and who is made a voter has the log by then, so nobody needs such a vote. */
+static bool may_have_forgotten(const struct node *n, const struct raft_message *m)
+{
+    return (m->type == RAFT_MSG_PRE_VOTE || m->type == RAFT_MSG_VOTE) &&
+           raft_config(n->raft)->n == 0;
+}
+
 static void peer_message(void *arg, const struct raft_message *m)
 {
     struct node *n = arg;
 
+    if (may_have_forgotten(n, m)) return;
     member_message(n->member, m, node_now_ms(n));
     after_turn_soon(n);
 }

@@ -297,7 +297,8 @@ def test_a_signal_ends_the_wait_for_a_group(make_node):
 
 
 def test_nodes_without_their_disks_do_not_found_the_cluster_anew(make_node, cluster):
-    """Two wiped nodes and one with data: a new cluster of the three would forget what is acknowledged."""
+    """Two wiped nodes and one with data: neither a new cluster of the three nor the votes of those who have
+    forgotten may decide what is acknowledged."""
     nodes = cluster.nodes = group(make_node, 3)
     for node in nodes:
         node.wait_ready()
@@ -312,6 +313,9 @@ def test_nodes_without_their_disks_do_not_found_the_cluster_anew(make_node, clus
     nodes[1].wait_log("failed to join via node at %s: no leader" % addr(nodes[0]))
     time.sleep(4)
     assert all("cluster bootstrap successful" not in n.log() for n in nodes)
+    assert all(n.get("/readyz").status == 503 for n in nodes)
+    for node in nodes:
+        node.kill()
 
 
 # --- leaving ---------------------------------------------------------------------------------
