@@ -16,10 +16,15 @@
 #include "core/node/command.h"
 #include "core/node/mutation.h"
 
+/* A load whose next chunk is so late was given up by whoever sent it.  By the time in the
+ * log, so every node gives it up at the same entry. */
+#define LOAD_IDLE_NS (10 * 60 * UINT64_C(1000000000))
+
 struct load { /* a SQLite file arriving in chunks */
     uint64_t id;
     int fd; /* -1 = none under way */
     uint64_t size;
+    uint64_t time_ns; /* of the newest chunk */
     uint32_t crc;
 };
 
@@ -31,6 +36,7 @@ struct applier {
     struct load load;
     _Atomic uint64_t index, time_ns;
     atomic_bool loading;
+    struct divergence effects; /* written by the apply thread */
 };
 
 struct apply_job *apply_job_new(size_t cap)
@@ -87,6 +93,13 @@ void applier_free(struct applier *a)
     free(a);
 }
 
+/* As of the time of the newest entry: no image holds half a load, and none that goes on
+ * may be dropped, for other nodes go on with it. */
+static bool load_given_up(const struct applier *a, uint64_t time_ns)
+{
+    return a->load.fd >= 0 && time_ns - a->load.time_ns > LOAD_IDLE_NS;
+}
+
 static enum err load_begin(struct applier *a, uint64_t id, struct why *why)
 {
     load_drop(a);
@@ -111,7 +124,8 @@ static enum err apply_load(struct applier *a, const struct db_context *ctx,
     if (m->offset == 0) {
         e = load_begin(a, m->load, why);
         if (e) return e;
-    } else if (a->load.fd < 0 || a->load.id != m->load || a->load.size != m->offset) {
+    } else if (a->load.fd < 0 || a->load.id != m->load || a->load.size != m->offset ||
+               load_given_up(a, ctx->time_ns)) {
         db_apply_nothing(a->db, ctx);
         (void)why_set(refusal, ERR_INVALID, "load interrupted by another one");
         return ERR_OK;
@@ -125,6 +139,7 @@ static enum err apply_load(struct applier *a, const struct db_context *ctx,
     }
     a->load.crc = crc32c(a->load.crc, m->data.data, m->data.len);
     a->load.size += m->data.len;
+    a->load.time_ns = ctx->time_ns;
     if (!m->last) {
         db_apply_nothing(a->db, ctx);
         return ERR_OK;
@@ -139,6 +154,11 @@ static enum err apply_load(struct applier *a, const struct db_context *ctx,
     e = db_apply_replace(a->db, ctx, a->load_path, why);
     load_drop(a);
     return e;
+}
+
+void applier_forget_load(struct applier *a)
+{
+    load_drop(a);
 }
 
 static enum err apply_entry(struct applier *a, const struct raft_entry *entry,
@@ -162,9 +182,13 @@ static enum err apply_entry(struct applier *a, const struct raft_entry *entry,
 
             if (q->request->db_timeout_ns > 0)
                 req.timeout_ns = (uint64_t)q->request->db_timeout_ns;
+            e = db_commit(a->db, why);
+            if (e) return e;
             req.stmts = command_statements(&a->arena, q->request->statements, req.n);
-            if (req.stmts == NULL) return why_set(why, ERR_NOMEM, "out of memory");
-            return db_query_here(a->db, &req, q->sink, why);
+            if (req.stmts == NULL) /* what fails from here on costs this read alone */
+                (void)why_set(&call->why, ERR_NOMEM, "out of memory");
+            else
+                (void)!db_query_here(a->db, &req, q->sink, &call->why);
         }
         return ERR_OK;
     }
@@ -222,6 +246,8 @@ static struct row_sink *sink_of(const struct apply_item *it)
 
 static void pin(struct applier *a, struct apply_pin *p)
 {
+    if (load_given_up(a, atomic_load_explicit(&a->time_ns, memory_order_relaxed)))
+        load_drop(a); /* its next chunk is refused, dropped or not */
     if (atomic_load(&a->loading))
         p->why.code = why_set(&p->why, ERR_BUSY, "load in progress");
     else
@@ -250,6 +276,8 @@ void apply_job_fail(struct apply_job *j, const struct why *why)
 
         if (c == NULL) continue;
         c->why = *why;
+        if (c->why.code == ERR_CLOSED) /* it is committed: others apply it */
+            c->why.code = ERR_LEADERSHIP_LOST;
         c->top_level = true;
         c->done(c);
     }
@@ -270,6 +298,13 @@ static void fail_jobs(struct mail *jobs, const struct why *why)
     }
 }
 
+static void record_effects(struct applier *a)
+{
+    uint64_t index, hash = db_effect_hash(a->db, &index);
+
+    divergence_record(&a->effects, index, hash);
+}
+
 /* Jobs that hold entries, up to the next that is something else: applied as one batch. */
 static enum err run_entries(struct applier *a, struct mail *jobs, const struct mail *end,
                             struct why *why)
@@ -287,6 +322,7 @@ static enum err run_entries(struct applier *a, struct mail *jobs, const struct m
             arena_reset(&a->arena);
             e = apply_entry(a, &it->entry, sink_of(it), it->call, why);
             index = it->entry.index;
+            if (e == ERR_OK) record_effects(a);
         }
     }
     if (e == ERR_OK) e = db_commit(a->db, why);
@@ -368,6 +404,11 @@ uint64_t applier_index(const struct applier *a)
 uint64_t applier_time_ns(const struct applier *a)
 {
     return atomic_load_explicit(&a->time_ns, memory_order_relaxed);
+}
+
+enum divergence_verdict applier_compare(const struct applier *a, uint64_t index, uint64_t hash)
+{
+    return divergence_compare(&a->effects, index, hash);
 }
 
 bool applier_loading(const struct applier *a)

@@ -13,6 +13,7 @@
 
 #include "core/db/snapshot.h"
 #include "core/node/call.h"
+#include "core/node/divergence.h"
 #include "core/raft/raft.h"
 
 struct applier;
@@ -71,9 +72,18 @@ void applier_free(struct applier *a); /* NULL is allowed */
  * error nothing of the batch has been answered; the calls are failed with why. */
 MUST_USE enum err applier_run(struct applier *a, struct mail *jobs, struct why *why);
 
+/* Before a pin that no later entry follows (recovery): half a load holds it up no
+ * more. */
+void applier_forget_load(struct applier *a);
+
 uint64_t applier_index(const struct applier *a); /* last entry applied; any thread */
 uint64_t
 applier_time_ns(const struct applier *a); /* newest entry's context time; any thread */
+/* Were the effects of the entries up to index those that another node reports?  Any
+ * thread. */
+enum divergence_verdict applier_compare(const struct applier *a, uint64_t index,
+                                        uint64_t hash);
+
 bool applier_loading(
     const struct applier *a); /* a load has begun and not ended; any thread */
 

@@ -90,12 +90,13 @@ static void deliver_applied(struct mail *m, void *arg)
     note_applied(arg);
 }
 
-static void deliver_fatal(struct mail *m, void *arg);
+static void deliver_not_applied(struct mail *m, void *arg)
+{
+    struct node *n = arg;
 
-struct fatal_mail {
-    struct mail mail;
-    struct why why;
-};
+    (void)m;
+    member_fail(n->member, &n->not_applied.why);
+}
 
 static void *apply_main(void *arg)
 {
@@ -116,13 +117,10 @@ static void *apply_main(void *arg)
             continue;
         }
         if (applier_run(n->applier, jobs, &why) != ERR_OK) {
-            struct fatal_mail *f = calloc(1, sizeof *f);
-
-            atomic_store(&n->failed, true);
-            if (f == NULL) continue;
-            f->why = why;
-            f->mail.deliver = deliver_fatal;
-            if (mailbox_post_always(n->box, &f->mail) != ERR_OK) free(f);
+            atomic_store(&n->failed, true); /* so this happens once */
+            n->not_applied.why = why;
+            n->not_applied.mail.deliver = deliver_not_applied;
+            (void)!mailbox_post_always(n->box, &n->not_applied.mail);
             continue;
         }
         applied_publish(n, applier_index(n->applier), db_effect_hash(n->db, &index));
@@ -228,11 +226,13 @@ static void after_turn(struct node *n)
 {
     bool was = atomic_load(&n->caught_up);
 
-    run_own_jobs(n);
-    want_applied(n);
+    do {
+        run_own_jobs(n);
+        want_applied(n);
+        if (n->changes) calls_changes(n);
+    } while (n->own_jobs); /* the other two may have made some */
     publish(n);
     if (n->o.shutdown_on_remove) halt_if_removed(n);
-    if (n->changes) calls_changes(n);
     if (atomic_load(&n->caught_up) != was) {
         pthread_mutex_lock(&n->lock);
         pthread_cond_broadcast(&n->lock_changed);
@@ -454,16 +454,6 @@ static void port_fatal(void *host, const struct why *why)
     if (n->o.on_fatal) n->o.on_fatal(n->o.on_fatal_arg, why);
 }
 
-static void deliver_fatal(struct mail *m, void *arg)
-{
-    struct node *n = arg;
-    struct fatal_mail *f = LIST_ITEM(m, struct fatal_mail, mail);
-
-    member_stop(n->member, ERR_CLOSED, "store not open");
-    port_fatal(n, &f->why);
-    free(f);
-}
-
 static uint64_t port_wall_ns(void *host)
 {
     struct node *n = host;
@@ -501,12 +491,31 @@ static bool may_have_forgotten(const struct node *n, const struct raft_message *
            raft_config(n->raft)->n == 0;
 }
 
+/* Compare our data with the leader's, where both have applied the same entries (design 6.2).  A node that differs must
+ * neither serve nor vote: what it holds is not what was agreed. */
+static void compare_effects(struct node *n, const struct raft_message *m)
+{
+    struct why why;
+
+    if (m->type != RAFT_MSG_APPEND || m->hash_index == 0 || m->term != raft_term(n->raft) ||
+        atomic_load(&n->failed))
+        return;
+    if (applier_compare(n->applier, m->hash_index, m->hash) != DIVERGENCE_FOUND) return;
+    (void)why_set(&why, ERR_CORRUPT,
+                  "this node's data differs from the leader's at index %" PRIu64
+                  ": remove the node from the cluster, empty its data directory and join it again",
+                  m->hash_index);
+    member_stop(n->member, ERR_CLOSED, "store not open");
+    port_fatal(n, &why);
+}
+
 static void peer_message(void *arg, const struct raft_message *m)
 {
     struct node *n = arg;
 
     if (may_have_forgotten(n, m)) return;
     member_message(n->member, m, node_now_ms(n));
+    compare_effects(n, m);
     after_turn_soon(n);
 }
 
@@ -904,9 +913,9 @@ static void errand_stop(struct node *n, struct errand *e)
     n->ending = true;
 }
 
-/* The order matters: the node thread feeds the others, so it ends first; readers may
- * still wait for a proposal of their own (a load), which member_stop() has failed by
- * then. */
+/* The order matters.  The node thread feeds the others, so it ends first.  A reader may
+ * still wait for what it posted to it (a load's chunk), and what is in the box may still
+ * want a reader: so the box is closed and emptied between the two. */
 void node_stop(struct node *n)
 {
     struct errand stop = {.run = errand_stop};
@@ -927,22 +936,23 @@ void node_stop(struct node *n)
         pthread_join(n->apply_thread, NULL);
     }
     mailbox_close(n->box);
-    readers_stop(n->readers);
-    n->readers = NULL;
     for (struct mail *m = mailbox_take(n->box), *next; m; m = next) {
         next = m->next;
         m->deliver(m, n); /* frees what came back; calls that came too late are refused */
     }
     member_flush(n->member, node_now_ms(n));
     run_own_jobs(n);
+    readers_stop(n->readers);
+    snapshots_stop(n->snapshots);
 }
 
 void node_free(struct node *n)
 {
     if (n == NULL) return;
     node_stop(n);
+    readers_free(n->readers);
+    net_server_free(n->server); /* tells snapshots that what it receives is gone */
     snapshots_free(n->snapshots);
-    net_server_free(n->server);
     peers_free(n->peers);
     net_free(n->net);
     member_free(n->member);
