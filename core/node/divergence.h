@@ -13,6 +13,7 @@
 #define CORE_NODE_DIVERGENCE_H
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum { DIVERGENCE_KEPT = 4096 }; /* entries; a power of two */
