@@ -58,6 +58,7 @@ void progress_probe(const struct raft *r, struct progress *p, uint64_t next, boo
     p->mode = PROGRESS_PROBE;
     p->mode_ms = r->now_ms;
     p->next = next > p->match ? next : p->match + 1;
+    p->retry_ms = 0; /* the pause was for what did not work before */
     p->waiting = false;
     p->bare = bare;
     progress_clear_flight(p);

@@ -24,7 +24,6 @@ void snapshot_wanted(struct raft *r, struct progress *p)
     trace(r, TRACE_SNAPSHOT_WANTED, p->id, p->next, r->log.base + 1);
     progress_probe(r, p, p->next, true); /* forget what is under way */
     p->mode = PROGRESS_SNAPSHOT;
-    p->retry_ms = 0;
     replicate_heartbeat(r, p);
 }
 
@@ -57,9 +56,10 @@ void snapshot_on_sent(struct raft *r, const char *peer, uint64_t index, bool ok)
 {
     struct progress *p = r->role == RAFT_LEADER ? progress_find(r, peer) : NULL;
 
-    (void)index;
     if (!p || !p->streaming) return;
     p->streaming = false;
+    /* Its answer was quicker; it may even need the next one already. */
+    if (p->mode != PROGRESS_SNAPSHOT || (ok && p->match >= index)) return;
     /* What it holds is for itself to say: its next answer does, or we try again. */
     p->retry_ms = r->now_ms +
                   (ok ? (uint64_t)SNAPSHOT_PATIENCE * r->o.heartbeat_ms : r->interval_ms);

@@ -44,9 +44,9 @@ static struct raft_effects *refuse(struct machine *m, const char *from,
 }
 
 /* Leads three with entries 1 - 10 committed on a and c, and 1 - 8 in a snapshot. */
-static void lead_with_snapshot(struct machine *m)
+static void lead_with_snapshot_and(struct machine *m, const struct raft_options *o)
 {
-    machine_open(m, "a");
+    machine_open_with(m, o, NULL);
     machine_bootstrap(m, "a b c");
     machine_sync(m);
     machine_elect(m, b_only, 1);
@@ -55,6 +55,13 @@ static void lead_with_snapshot(struct machine *m)
     machine_ack(m, "c", 10);
     assert_int_equal(raft_commit(m->r), 10);
     take(m, 8, 2);
+}
+
+static void lead_with_snapshot(struct machine *m)
+{
+    struct raft_options o = machine_options("a");
+
+    lead_with_snapshot_and(m, &o);
 }
 
 static void a_snapshot_lets_the_log_start_later(void **state)
@@ -206,6 +213,43 @@ static void after_the_snapshot_appending_goes_on(void **state)
     machine_close(&m);
 }
 
+/* The pause is for offering it again, not for reading what comes after it. */
+static void after_the_snapshot_entries_are_read_at_once(void **state)
+{
+    struct raft_options o = machine_options("a");
+
+    (void)state;
+    o.cache_bytes = 1;
+    for (int sent_first = 0; sent_first < 2; sent_first++) {
+        struct machine m;
+        struct raft_message done;
+        struct raft_entry entry = {9, 2, RAFT_ENTRY_APP, NULL};
+        struct raft_event loaded = {.type = RAFT_LOADED,
+                                    .u.loaded = {.peer = "b", .entries = &entry, .n = 1}};
+
+        lead_with_snapshot_and(&m, &o);
+        machine_propose(&m, "x");
+        machine_sync(&m);
+        machine_ack(&m, "c", 11);
+        machine_tick(&m, 1); /* 9 and 10 leave the cache */
+        assert_null(raft_cached(m.r, 10));
+        machine_ack(&m, "b", 1);
+        assert_int_equal(m.fx.n_snapshots, 1);
+        if (sent_first) sent(&m, "b", 8, true);
+        done = message(RAFT_MSG_SNAPSHOT_REPLY, "b", "a", raft_term(m.r));
+        done.accepted = true;
+        done.match = 8;
+        machine_receive(&m, &done);
+        assert_int_equal(m.fx.n_loads, 1);
+        if (!sent_first) sent(&m, "b", 8, true);
+        entry.payload = blob_copy("x", 1);
+        machine_step(&m, &loaded);
+        assert_int_equal(sent_now(&m, RAFT_MSG_APPEND, "b")->n_entries, 1);
+        assert_int_equal(m.fx.n_loads, 1); /* 10 */
+        machine_close(&m);
+    }
+}
+
 static void a_lost_snapshot_reply_is_made_up_by_the_next_heartbeat(void **state)
 {
     struct machine m;
@@ -342,6 +386,7 @@ int main(void)
         cmocka_unit_test(a_refusal_that_leads_before_the_log_calls_for_a_snapshot),
         cmocka_unit_test(who_is_silent_is_sent_no_snapshot),
         cmocka_unit_test(after_the_snapshot_appending_goes_on),
+        cmocka_unit_test(after_the_snapshot_entries_are_read_at_once),
         cmocka_unit_test(a_lost_snapshot_reply_is_made_up_by_the_next_heartbeat),
         cmocka_unit_test(a_failed_stream_is_tried_again_a_little_later),
         cmocka_unit_test(an_offer_is_taken_by_who_lacks_it),
