@@ -35,7 +35,13 @@
 #include "core/node/node.h"
 #include "core/raft/raft.h"
 
-enum { NODES_MAX = 3, WAIT_MS = 20000 };
+/* Long enough for a busy machine: a follower answers when its disk has. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+enum { HEARTBEAT_MS = 3000 };
+#else
+enum { HEARTBEAT_MS = 1000 };
+#endif
+enum { NODES_MAX = 3, WAIT_MS = 30000 };
 
 struct member_node { /* one of them */
     char id[8], dir[64], addr[32], bind[32], http[32], url[48];
@@ -91,9 +97,9 @@ static inline void node_up(struct member_node *m)
                              .http_addr = m->http,
                              .version = "v1.test",
                              .readers = 2,
-                             .heartbeat_ms = 800,
-                             .election_ms = 800,
-                             .lease_ms = 800,
+                             .heartbeat_ms = HEARTBEAT_MS,
+                             .election_ms = HEARTBEAT_MS,
+                             .lease_ms = HEARTBEAT_MS,
                              .commit_ms = 20,
                              .apply_timeout_ms = 5000,
                              .snapshot_entries = 100000,
