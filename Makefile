@@ -149,6 +149,16 @@ $(BUILD)/tests/sim/sim: $(SIM_SRC:%.c=$(BUILD)/%.o) $(SIM_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(NODE_LIBS)
 
+# The same around code that makes mistakes on purpose, to see that they are noticed.
+MUTANT_SRC := $(SIM_SRC) $(wildcard core/raft/*.c) $(addprefix core/node/,walworker.c member.c applier.c images.c restart.c)
+$(BUILD)/mutants/%.o: FLAGS += -DRAFT_MUTATIONS
+$(BUILD)/mutants/%.o: %.c | $(GENERATED)
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) $(WARN) $(PKG_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/tests/sim/sim-mutants: $(MUTANT_SRC:%.c=$(BUILD)/mutants/%.o) $(SIM_LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(NODE_LIBS)
+
 # --- fuzzing (clang's libFuzzer): tests/fuzz/fuzz_*.c -------------------------------------------
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_BIN := $(FUZZ_SRC:%.c=build/fuzz/%)

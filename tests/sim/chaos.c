@@ -8,8 +8,7 @@
 
 enum { CALM_MS = 30000, STABLE_MS = 1500 };
 
-/* --- the character of a run ------------------------------------------------------------
- */
+/* --- the character of a run ---------------------------------------------------- */
 
 static uint32_t one_of(struct sim *w, const uint32_t *of, size_t n)
 {
@@ -28,6 +27,7 @@ static void draw_character(struct sim *w)
     if (c->voters == 7) c->non_voters = 0;
     c->loss = ONE_OF(w, 0, 0, 5, 50, 200);
     c->duplicate = ONE_OF(w, 0, 0, 20, 200);
+    c->quick = ONE_OF(w, 0, 200, 900);
     c->delay_us = ONE_OF(w, 300, 1000, 3000, 10000, 40000);
     c->sync_us = ONE_OF(w, 100, 1000, 5000, 20000, 60000);
     c->apply_us = ONE_OF(w, 50, 500, 5000, 40000);
@@ -52,8 +52,7 @@ static void draw_character(struct sim *w)
     c->chaos_ms = ONE_OF(w, 3000, 6000, 12000);
 }
 
-/* --- bad luck --------------------------------------------------------------------------
- */
+/* --- bad luck ------------------------------------------------------------------ */
 
 static struct host *some_up(struct sim *w)
 {
@@ -235,8 +234,7 @@ static void on_chaos(struct sim *w, struct event *e)
     sim_post(w, 500 + sim_below(w, 8 * MS), *e);
 }
 
-/* --- calm ------------------------------------------------------------------------------
- */
+/* --- calm ---------------------------------------------------------------------- */
 
 /* A crash may have taken the bootstrap itself. */
 static bool is_blank(const struct sim *w)

@@ -44,8 +44,7 @@ static struct asked *of_sink(struct row_sink *s)
     return LIST_ITEM(s, struct asked, sink);
 }
 
-/* --- the sink -------------------------------------------------------------------------
- */
+/* --- the sink ------------------------------------------------------------------ */
 
 static void sink_columns(struct row_sink *s, const struct row_column *cols, size_t n)
 {
@@ -103,8 +102,7 @@ static const struct row_sink_ops sink_ops = {.columns = sink_columns,
                                              .failed = sink_failed,
                                              .request_failed = sink_request_failed};
 
-/* --- answers --------------------------------------------------------------------------
- */
+/* --- answers ------------------------------------------------------------------- */
 
 static struct op *op_of(struct sim *w, uint64_t id)
 {
@@ -333,8 +331,7 @@ static void query_done(struct call *c)
     call_ended(LIST_ITEM(LIST_ITEM(c, struct call_query, call), struct asked, q), c);
 }
 
-/* --- requests -------------------------------------------------------------------------
- */
+/* --- requests ------------------------------------------------------------------ */
 
 static Rqlite__Parameter *parameter(struct arena *a, int64_t v)
 {
@@ -513,8 +510,7 @@ void client_chaos(struct sim *w, bool read)
                        key, level);
 }
 
-/* --- the end --------------------------------------------------------------------------
- */
+/* --- the end ------------------------------------------------------------------- */
 
 struct digest {
     struct row_sink sink;

@@ -19,8 +19,7 @@ enum { SYNC_HERE_MAX = 4, READ_WAIT_MS = 10000, APPLY_TIMEOUT_MS = 1000 };
 
 static const struct why gone = {.code = ERR_CLOSED, .text = "store not open"};
 
-/* --- queues ---------------------------------------------------------------------------
- */
+/* --- queues -------------------------------------------------------------------- */
 
 static void queue_clear(struct queue *q)
 {
@@ -43,8 +42,7 @@ static struct mail *queue_take(struct queue *q)
     return m;
 }
 
-/* --- clocks ---------------------------------------------------------------------------
- */
+/* --- clocks -------------------------------------------------------------------- */
 
 static uint64_t mono_us(const struct host *h)
 {
@@ -73,8 +71,7 @@ static uint64_t wall_us(const struct host *h)
                       h->wall_offset_us);
 }
 
-/* --- the wal thread -------------------------------------------------------------------
- */
+/* --- the wal thread ------------------------------------------------------------ */
 
 struct batch { /* of jobs, on their way through the wal thread */
     struct mail *jobs;
@@ -139,6 +136,7 @@ static void wal_end(struct sim *w, struct event *e)
     h->batch = NULL;
     host_post(h, at - w->now, wal_back, drop_batch, b);
     h->wal_busy = false;
+    h->slow_disk = !sim_chance(w, w->c.quick);
     wal_start(h);
 }
 
@@ -157,7 +155,7 @@ static void wal_start(struct host *h)
     host_post(h, 20 + sim_below(h->w, h->w->c.sync_us), wal_end, drop_batch, b);
 }
 
-/* Jobs that a sole voter's node thread carries out itself (node.c). */
+/* Jobs that the node thread carries out itself. */
 static void run_own_jobs(struct host *h)
 {
     while (h->own_jobs.first) {
@@ -165,6 +163,7 @@ static void run_own_jobs(struct host *h)
         struct why why = {0};
 
         (void)wal_jobs_run(h->wal, jobs, &why);
+        h->slow_disk = !sim_chance(h->w, h->w->c.quick);
         for (struct mail *next; jobs; jobs = next) {
             next = jobs->next;
             member_wal_done(h->member, LIST_ITEM(jobs, struct wal_job, mail),
@@ -173,11 +172,18 @@ static void run_own_jobs(struct host *h)
     }
 }
 
+/* As node.c: small batches while the disk is quick, and what writes nothing. */
+static bool sync_here(struct host *h, const struct wal_job *job)
+{
+    if (h->at_wal > 0 || job->kind != WAL_JOB_PERSIST) return false;
+    if (!job->has_work && !job->drop_before) return true;
+    return job->n_entries <= SYNC_HERE_MAX && !h->slow_disk;
+}
+
 static void port_to_wal(void *host, struct wal_job *job)
 {
     struct host *h = host;
-    bool here = h->at_wal == 0 && raft_config(h->raft)->n == 1 &&
-                job->kind == WAL_JOB_PERSIST && job->n_entries <= SYNC_HERE_MAX;
+    bool here = sync_here(h, job);
 
     if (job->kind == WAL_JOB_PERSIST) check_persist(h, job);
     if (h->own_jobs.first || here) {
@@ -189,8 +195,7 @@ static void port_to_wal(void *host, struct wal_job *job)
     wal_start(h);
 }
 
-/* --- the apply thread -----------------------------------------------------------------
- */
+/* --- the apply thread ---------------------------------------------------------- */
 
 void host_note_applied(struct host *h)
 {
@@ -265,8 +270,7 @@ static void port_to_apply(void *host, struct apply_job *job)
     apply_start(h);
 }
 
-/* --- the node thread's turn -----------------------------------------------------------
- */
+/* --- the node thread's turn ---------------------------------------------------- */
 
 static void timer(struct sim *w, struct event *e);
 
@@ -296,6 +300,26 @@ static void timer(struct sim *w, struct event *e)
     host_turn_end(h);
 }
 
+static void turn_end(struct sim *w, struct event *e)
+{
+    (void)w;
+    e->host->turn_posted = false;
+    host_turn_end(e->host);
+}
+
+/* Messages come several at a time. */
+void host_turn_end_soon(struct host *h)
+{
+    if (sim_chance(h->w, 500)) {
+        host_turn_end(h);
+        return;
+    }
+    check_turn(h);
+    if (h->turn_posted) return;
+    h->turn_posted = true;
+    host_post(h, sim_below(h->w, 60), turn_end, NULL, NULL);
+}
+
 void host_turn_end(struct host *h)
 {
     run_own_jobs(h);
@@ -309,8 +333,7 @@ void host_turn_end(struct host *h)
     set_timer(h);
 }
 
-/* --- ports ----------------------------------------------------------------------------
- */
+/* --- ports --------------------------------------------------------------------- */
 
 static void port_send(void *host, const struct raft_message *messages, size_t n)
 {
@@ -507,8 +530,7 @@ static const struct images_ports images_ports = {
     .cluster_id = port_cluster_id,
 };
 
-/* --- calls, as calls.c serves them ----------------------------------------------------
- */
+/* --- calls, as calls.c serves them --------------------------------------------- */
 
 static void refuse(struct call *c, enum err code, const char *text)
 {
@@ -639,8 +661,7 @@ void host_snapshot(struct host *h, uint64_t trailing)
     host_turn_end(h);
 }
 
-/* --- life and death -------------------------------------------------------------------
- */
+/* --- life and death ------------------------------------------------------------ */
 
 void host_init(struct sim *w, int number)
 {
@@ -799,6 +820,8 @@ bool host_start(struct host *h)
     queue_clear(&h->apply_queue);
     h->wal_busy = h->apply_busy = h->failed = h->is_leader = h->caught_up = false;
     h->at_wal = 0;
+    h->slow_disk = !sim_chance(w, w->c.quick);
+    h->turn_posted = false;
     h->batch = NULL;
     h->wal_back_at = 0;
     h->published.index = h->published.hash = 0;

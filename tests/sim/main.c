@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/sim/mutants.h"
 #include "tests/sim/sim.h"
 
 enum { JOBS_MAX = 64, FAILURES_SHOWN = 5 };
@@ -26,8 +27,9 @@ struct options {
     uint32_t nodes;
     unsigned jobs;
     int trace;
-    bool one, update, scenarios, verbose;
-    const char *match, *mutation, *dir, *self;
+    bool one;
+    const struct mutant *mutant;
+    const char *self;
 };
 
 struct worker { /* shared with it */
@@ -37,35 +39,35 @@ struct worker { /* shared with it */
     struct sim_stats sum;
 };
 
-static char root[64];
+/* --- scratch directory --------------------------------------------------------- */
 
-/* --- scratch directory ----------------------------------------------------------------
- */
+static char top[64];  /* of this run */
+static char root[80]; /* of this process */
 
-static void make_root(void)
+static void make_top(void)
 {
     const char *tmp = getenv("TMPDIR");
 
-    snprintf(root, sizeof root, "%.40s/rqsim.XXXXXX",
+    snprintf(top, sizeof top, "%.40s/rqsim.XXXXXX",
              access("/dev/shm", W_OK) == 0 ? "/dev/shm"
              : tmp                         ? tmp
                                            : "/tmp");
-    if (mkdtemp(root) == NULL) {
-        perror(root);
+    if (mkdtemp(top) == NULL) {
+        perror(top);
         exit(2);
     }
+    snprintf(root, sizeof root, "%s", top);
 }
 
-static void remove_root(void)
+static void remove_top(void)
 {
     char command[128];
 
-    snprintf(command, sizeof command, "rm -rf '%s'", root);
-    if (system(command) != 0) fprintf(stderr, "cannot remove %s\n", root);
+    snprintf(command, sizeof command, "rm -rf '%s'", top);
+    if (system(command) != 0) fprintf(stderr, "cannot remove %s\n", top);
 }
 
-/* --- seeds
- * ------------------------------------------------------------------------------ */
+/* --- seeds --------------------------------------------------------------------- */
 
 static void add_stats(struct sim_stats *to, const struct sim_stats *s)
 {
@@ -104,18 +106,16 @@ static bool run_seed(const struct options *o, uint64_t seed, struct worker *me)
     return ok;
 }
 
-static void work(const struct options *o, struct worker *me, uint64_t step)
+_Noreturn static void work(const struct options *o, struct worker *me, uint64_t step)
 {
     for (; me->seed < o->first + o->seeds; me->seed += step) {
         if (!run_seed(o, me->seed, me)) {
             me->failed = true;
-            _exit(1);
+            exit(1);
         }
         me->passed++;
     }
-    fflush(NULL);
-    if (getenv("GCOV_FLUSH")) exit(0);
-    _exit(0);
+    exit(0);
 }
 
 static void replay_line(const struct options *o, uint64_t seed, char *out, size_t size)
@@ -129,19 +129,19 @@ static void replay_line(const struct options *o, uint64_t seed, char *out, size_
         snprintf(extra + strlen(extra), sizeof extra - strlen(extra), " --steps %" PRIu64,
                  o->steps);
     snprintf(out, size, "%s%s%s --seed %" PRIu64 "%s --trace", o->self,
-             o->mutation ? " --mutation " : "", o->mutation ? o->mutation : "", seed,
+             o->mutant ? " --mutation " : "", o->mutant ? o->mutant->name : "", seed,
              extra);
 }
 
-static pid_t start_worker(const struct options *o, struct worker *me)
+static pid_t start_worker(const struct options *o, struct worker *me, unsigned number)
 {
     pid_t pid;
 
     fflush(NULL);
     pid = fork();
     if (pid == 0) {
-        make_root();
-        atexit(remove_root);
+        snprintf(root, sizeof root, "%s/%u", top, number);
+        if (mkdir(root, 0700) != 0 && errno != EEXIST) _exit(2);
         work(o, me, o->jobs);
     }
     if (pid < 0) {
@@ -161,9 +161,9 @@ static void report_failure(const struct options *o, const struct worker *me, int
     printf("\n    replay: %s\n", line);
 }
 
-/* Runs the seeds; gives how many failed.  first_failed: stop there. */
-static uint64_t run_seeds(const struct options *o, bool quiet, uint64_t *passed,
-                          struct sim_stats *sum, uint64_t *first_failed)
+/* Runs the seeds; gives how many failed.  With until_one, the first to fail ends it. */
+static uint64_t run_seeds(const struct options *o, bool until_one, uint64_t *passed,
+                          struct sim_stats *sum)
 {
     struct worker *workers =
         mmap(NULL, JOBS_MAX * sizeof *workers, PROT_READ | PROT_WRITE,
@@ -175,7 +175,7 @@ static uint64_t run_seeds(const struct options *o, bool quiet, uint64_t *passed,
     CHECK(workers != MAP_FAILED);
     for (unsigned i = 0; i < o->jobs; i++) {
         workers[i].seed = o->first + i;
-        pids[i] = start_worker(o, &workers[i]);
+        pids[i] = start_worker(o, &workers[i], i);
         running++;
     }
     while (running > 0) {
@@ -186,18 +186,18 @@ static uint64_t run_seeds(const struct options *o, bool quiet, uint64_t *passed,
             if (pids[i] != pid) continue;
             running--;
             if (WIFEXITED(status) && WEXITSTATUS(status) == 0) break;
-            if (!quiet && failed < FAILURES_SHOWN) report_failure(o, &workers[i], status);
+            if (WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM) break;
+            if (failed < (until_one ? 1 : FAILURES_SHOWN))
+                report_failure(o, &workers[i], status);
             failed++;
-            if (first_failed && workers[i].seed < *first_failed)
-                *first_failed = workers[i].seed;
-            if (quiet) { /* one is enough */
+            if (until_one) {
                 for (unsigned k = 0; k < o->jobs; k++)
-                    if (k != i && pids[k] > 0) kill(pids[k], SIGKILL);
+                    if (k != i && pids[k] > 0) kill(pids[k], SIGTERM);
                 break;
             }
             workers[i].failed = false;
             workers[i].seed += o->jobs;
-            pids[i] = start_worker(o, &workers[i]);
+            pids[i] = start_worker(o, &workers[i], i);
             running++;
             break;
         }
@@ -212,14 +212,88 @@ static uint64_t run_seeds(const struct options *o, bool quiet, uint64_t *passed,
     return failed;
 }
 
+static bool run_many(const struct options *o)
+{
+    struct sim_stats sum = {0};
+    struct timespec t0, t1;
+    uint64_t passed = 0, failed;
+
+    clock_gettime(CLOCK_MONOTONIC, &t0);
+    failed = run_seeds(o, false, &passed, &sum);
+    clock_gettime(CLOCK_MONOTONIC, &t1);
+    print_stats(&sum);
+    printf("seeds %" PRIu64 " to %" PRIu64 " in %ld s\n", o->first,
+           o->first + o->seeds - 1, (long)(t1.tv_sec - t0.tv_sec));
+    printf("sim: %" PRIu64 " passed, %" PRIu64 " failed\n", passed, failed);
+    return failed == 0;
+}
+
+/* --- mutations ----------------------------------------------------------------- */
+
+static bool is_noticed(const struct options *o, const struct mutant *m)
+{
+    struct options mine = *o;
+    struct sim_stats sum = {0};
+    uint64_t passed = 0, failed;
+
+    mine.mutant = m;
+    if (o->first == 0) mine.first = m->hint;
+    printf("%s, from seed %" PRIu64 " on: ", m->name, mine.first);
+    fflush(stdout);
+    failed = run_seeds(&mine, true, &passed, &sum);
+    if (failed == 0) printf("NOT NOTICED by %" PRIu64 " seeds\n", passed);
+    return failed > 0;
+}
+
+static bool run_mutations(const struct options *o)
+{
+    unsigned noticed = 0, missed = 0;
+
+    for (size_t i = 0; mutant_at(i); i++) {
+        const struct mutant *m = mutant_at(i);
+
+        if (o->mutant && o->mutant != m) continue;
+        if (!mutant_use(m)) {
+            fprintf(stderr, "only sim-mutants makes mistakes on purpose\n");
+            return false;
+        }
+        if (is_noticed(o, m))
+            noticed++;
+        else
+            missed++;
+    }
+    printf("mutants: %u passed, %u failed\n", noticed, missed);
+    return missed == 0;
+}
+
+/* --- the command line ---------------------------------------------------------- */
+
 static void usage(void)
 {
     puts(
         "sim [--seeds N] [--first F] [--jobs J]   N seeds from F on (2000 from 1), on J "
         "processes\n"
         "sim --seed S [--nodes K] [--steps M] [--trace[=LEVEL]]   one again\n"
-        "sim --scenarios[=TEXT] [--update]        the stories below tests/scenario\n"
-        "sim --mutation NAME | --mutations        is a mistake made on purpose noticed?");
+        "sim --scenarios[=TEXT] [--update] [--trace]   the stories below tests/scenario\n"
+        "sim-mutants --mutations | --mutation NAME [--seed S]   are mistakes noticed?");
+}
+
+static int run_one(struct options *o)
+{
+    struct worker me = {0};
+
+    o->one = true;
+    if (run_seed(o, o->first, &me)) return 0;
+    printf("seed %" PRIu64 ": %s\n", o->first, me.text);
+    return 1;
+}
+
+static int run_scenarios(const char *match, bool update)
+{
+    size_t n = 0, bad = scenario_run_all(root, "tests/scenario", match, update, &n);
+
+    printf("scenarios: %zu passed, %zu failed\n", n - bad, bad);
+    return bad > 0;
 }
 
 int main(int argc, char **argv)
@@ -231,12 +305,15 @@ int main(int argc, char **argv)
                                           {"nodes", required_argument, NULL, 'k'},
                                           {"steps", required_argument, NULL, 'm'},
                                           {"trace", optional_argument, NULL, 't'},
+                                          {"scenarios", optional_argument, NULL, 'c'},
+                                          {"update", no_argument, NULL, 'u'},
+                                          {"mutations", no_argument, NULL, 'M'},
+                                          {"mutation", required_argument, NULL, 'x'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
-    struct options o = {.first = 1, .seeds = 2000, .trace = -1, .self = argv[0]};
-    struct sim_stats sum = {0};
-    uint64_t passed = 0, failed;
-    struct timespec t0, t1;
+    struct options o = {.trace = -1, .self = argv[0]};
+    const char *match = "";
+    bool one = false, scenarios = false, update = false, mutations = false;
     int c;
 
     o.jobs = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
@@ -246,31 +323,44 @@ int main(int argc, char **argv)
         case 'f': o.first = strtoull(optarg, NULL, 0); break;
         case 'j': o.jobs = (unsigned)strtoul(optarg, NULL, 0); break;
         case 's':
-            o.one = true;
+            one = true;
             o.first = strtoull(optarg, NULL, 0);
             break;
         case 'k': o.nodes = (uint32_t)strtoul(optarg, NULL, 0); break;
         case 'm': o.steps = strtoull(optarg, NULL, 0); break;
         case 't': o.trace = optarg ? atoi(optarg) : 1; break;
+        case 'c':
+            scenarios = true;
+            if (optarg) match = optarg;
+            break;
+        case 'u': update = true; break;
+        case 'M': mutations = true; break;
+        case 'x':
+            mutations = true;
+            o.mutant = mutant_find(optarg);
+            if (o.mutant == NULL) {
+                for (size_t i = 0; mutant_at(i); i++) puts(mutant_at(i)->name);
+                return 2;
+            }
+            break;
         default: usage(); return c == 'h' ? 0 : 2;
         }
     }
     if (o.jobs < 1) o.jobs = 1;
     if (o.jobs > JOBS_MAX) o.jobs = JOBS_MAX;
-    if (o.one) {
-        struct worker me = {0};
-
-        make_root();
-        atexit(remove_root);
-        if (run_seed(&o, o.first, &me)) return 0;
-        printf("seed %" PRIu64 ": %s\n", o.first, me.text);
-        return 1;
+    if (o.seeds == 0) o.seeds = mutations ? 3000 : 2000;
+    make_top();
+    c = 0;
+    if (scenarios) {
+        c = run_scenarios(match, update);
+    } else if (one) {
+        c = o.mutant && !mutant_use(o.mutant) ? 2 : run_one(&o);
+    } else if (mutations) {
+        c = !run_mutations(&o);
+    } else {
+        if (o.first == 0) o.first = 1;
+        c = !run_many(&o);
     }
-    clock_gettime(CLOCK_MONOTONIC, &t0);
-    failed = run_seeds(&o, false, &passed, &sum, NULL);
-    clock_gettime(CLOCK_MONOTONIC, &t1);
-    print_stats(&sum);
-    printf("%ld s\n", (long)(t1.tv_sec - t0.tv_sec));
-    printf("sim: %" PRIu64 " passed, %" PRIu64 " failed\n", passed, failed);
-    return failed != 0;
+    remove_top();
+    return c;
 }

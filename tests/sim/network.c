@@ -11,8 +11,7 @@
 #include "core/node/raft_wire.h"
 #include "tests/sim/sim.h"
 
-/* --- messages -------------------------------------------------------------------------
- */
+/* --- messages ------------------------------------------------------------------ */
 
 struct parcel {
     struct host *from, *to;
@@ -56,7 +55,7 @@ static void step(struct host *h, const struct raft_message *m, int from)
     h->told = m->type == RAFT_MSG_TIMEOUT_NOW;
     member_message(h->member, m, host_now_ms(h));
     h->told = false;
-    host_turn_end(h);
+    host_turn_end_soon(h);
 }
 
 static void arrive(struct sim *w, struct event *e)
@@ -123,8 +122,7 @@ void network_send(struct host *from, const struct raft_message *m)
     evbuffer_free(b);
 }
 
-/* --- snapshot streams -----------------------------------------------------------------
- */
+/* --- snapshot streams ---------------------------------------------------------- */
 
 struct stream {
     struct stream *next;

@@ -49,8 +49,7 @@ struct host;
 struct op;
 struct stream;
 
-/* --- world.c --------------------------------------------------------------------------
- */
+/* --- world.c ------------------------------------------------------------------- */
 
 struct event {
     uint64_t at, order;
@@ -79,8 +78,7 @@ void sim_say(struct sim *w, int level, const struct host *h, const char *fmt, ..
 void sim_violated(struct sim *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
 uint64_t sim_mix(uint64_t h, uint64_t x);
 
-/* --- host.c ---------------------------------------------------------------------------
- */
+/* --- host.c -------------------------------------------------------------------- */
 
 struct queue {
     struct mail *first, **end;
@@ -105,7 +103,7 @@ struct host {
 
     struct queue wal_queue, own_jobs, apply_queue;
     struct batch *batch; /* of jobs the wal thread is at */
-    bool wal_busy, apply_busy;
+    bool wal_busy, apply_busy, slow_disk, turn_posted;
     size_t at_wal;
     uint64_t wal_back_at; /* reports of the wal thread stay in order */
     struct {
@@ -139,6 +137,7 @@ void host_end(struct host *h, enum host_end how);
 struct host *host_find(struct sim *w, const char *id);
 uint64_t host_now_ms(struct host *h);
 void host_turn_end(struct host *h);
+void host_turn_end_soon(struct host *h);
 void host_note_applied(struct host *h);
 void host_execute(struct host *h, struct call_execute *c);
 void host_query(struct host *h, struct call_query *c);
@@ -146,8 +145,7 @@ void host_snapshot(struct host *h, uint64_t trailing);
 /* The bytes of the simulated file, as a real one of the same name. */
 void host_export(struct host *h, const char *path);
 
-/* --- network.c ------------------------------------------------------------------------
- */
+/* --- network.c ----------------------------------------------------------------- */
 
 void network_send(struct host *from, const struct raft_message *m);
 enum err network_stream(struct host *from, const char *peer, struct why *why);
@@ -155,8 +153,7 @@ void network_received(struct host *to, void *user, const struct why *why);
 void network_host_ended(struct host *h);
 void network_free(struct sim *w);
 
-/* --- client.c -------------------------------------------------------------------------
- */
+/* --- client.c ------------------------------------------------------------------ */
 
 enum op_kind { OP_SETUP, OP_APPEND, OP_COUNT, OP_READ };
 enum op_state {
@@ -197,8 +194,7 @@ void client_free(struct sim *w);
 /* Everything in the database, as one number. */
 uint64_t client_dump(struct host *h);
 
-/* --- check.c --------------------------------------------------------------------------
- */
+/* --- check.c ------------------------------------------------------------------- */
 
 struct known { /* an entry that once was in some log */
     uint64_t term, prev_term, content;
@@ -218,12 +214,11 @@ void check_apply(struct host *h, const struct apply_job *job);
 void check_applied(struct host *h, uint64_t index, uint64_t hash);
 void check_free(struct sim *w);
 
-/* --- the world ------------------------------------------------------------------------
- */
+/* --- the world ----------------------------------------------------------------- */
 
 struct character { /* of a run */
     uint32_t voters, non_voters;
-    uint32_t loss, duplicate; /* per mille */
+    uint32_t loss, duplicate, quick; /* per mille; quick: of the disk's work */
     uint32_t delay_us, sync_us, apply_us;
     uint32_t propose, read, crash, partition, change, transfer, snapshot, pause, disk,
         stream_cut; /* weights */
@@ -272,8 +267,7 @@ void sim_free(struct sim *w);
 void sim_bootstrap(struct sim *w, bool everywhere);
 struct host *sim_leader(struct sim *w);
 
-/* --- chaos.c, scenario.c --------------------------------------------------------------
- */
+/* --- chaos.c, scenario.c ------------------------------------------------------- */
 
 bool chaos_run(struct sim *w, const char *root, uint64_t seed, uint32_t nodes,
                uint64_t steps, int trace);
@@ -282,6 +276,5 @@ bool chaos_converge(struct sim *w, uint64_t within_ms);
 /* Number of scenarios that did not come out as recorded; *n counts all. */
 size_t scenario_run_all(const char *root, const char *dir, const char *match, bool update,
                         size_t *n);
-bool scenario_run_file(const char *root, const char *path, bool update, int trace);
 
 #endif

@@ -23,8 +23,7 @@ uint64_t sim_mix(uint64_t h, uint64_t x)
     return h ^ (h >> 33);
 }
 
-/* --- the transcript ------------------------------------------------------------------
- */
+/* --- the transcript ------------------------------------------------------------ */
 
 void sim_say(struct sim *w, int level, const struct host *h, const char *fmt, ...)
 {
@@ -54,8 +53,7 @@ void sim_violated(struct sim *w, const char *fmt, ...)
     sim_say(w, 0, NULL, "VIOLATED %s", w->violation);
 }
 
-/* --- events in order ------------------------------------------------------------------
- */
+/* --- events in order ----------------------------------------------------------- */
 
 static bool before(const struct event *a, const struct event *b)
 {
@@ -169,8 +167,7 @@ void sim_run_until(struct sim *w, uint64_t end)
     if (!w->violation[0]) w->now = end;
 }
 
-/* --- the world ------------------------------------------------------------------------
- */
+/* --- the world ----------------------------------------------------------------- */
 
 void sim_init(struct sim *w, uint64_t seed, const char *root)
 {
