@@ -59,7 +59,7 @@ struct call {
     struct call *next; /* its place in a list */
     void *owner;       /* the node that has it */
     uint64_t since_ms; /* when it began to wait */
-    uint64_t wait_index, wait_until_ms;
+    uint64_t wait_index, wait_until_ms, read_id;
     void (*resume)(struct call *c, void *owner); /* wait_index has been applied */
     struct {
         struct cluster *cluster;
@@ -126,10 +126,17 @@ struct call_load { /* POST /db/load */
     uint64_t raft_index;
 };
 
+struct call_snapshot { /* POST /snapshot: ERR_NOTHING = 204 */
+    struct call call;
+    uint64_t trailing; /* 0 = the node's setting */
+};
+
 struct call_boot { /* POST /boot */
     struct call call;
     int fd;
     uint64_t size;
+    struct call_load load;         /* callee's */
+    struct call_snapshot snapshot; /* callee's */
 };
 
 struct call_backup { /* GET /db/backup */
@@ -178,6 +185,7 @@ struct call_change { /* of membership, on the leader */
     bool put; /* add or replace, else remove */
     const char *id, *addr;
     bool voter;
+    uint64_t index, term; /* callee's: of its entry */
 };
 
 struct call_remove { /* DELETE /remove */
@@ -190,11 +198,6 @@ struct call_step_down { /* POST /leader */
     struct call call;
     const char *id; /* NULL = any voter */
     bool wait;
-};
-
-struct call_snapshot { /* POST /snapshot: ERR_NOTHING = 204 */
-    struct call call;
-    uint64_t trailing; /* 0 = the node's setting */
 };
 
 struct call_reap { /* POST /reap */

@@ -329,3 +329,52 @@ void node_load(struct node *n, struct call_load *c)
         readers_submit(n->readers, &c->call.job);
     }
 }
+
+/* --- boot ------------------------------------------------------------------------- */
+
+static void boot_snapshot_done(struct call *c)
+{
+    struct call_boot *b = LIST_ITEM(c, struct call_boot, snapshot.call);
+
+    b->call.done(&b->call); /* the load is in the log, whatever became of the snapshot */
+}
+
+static void boot_loaded(struct call *c)
+{
+    struct call_boot *b = LIST_ITEM(c, struct call_boot, load.call);
+
+    b->call.why = c->why;
+    if (c->why.code) {
+        b->call.done(&b->call);
+        return;
+    }
+    metrics_add(((struct node *)b->call.owner)->o.metrics, METRIC_store_num_boots, 1);
+    b->snapshot.call.done = boot_snapshot_done;
+    b->snapshot.trailing = 1;
+    node_snapshot(b->call.owner, &b->snapshot);
+}
+
+void node_boot(struct node *n, struct call_boot *c)
+{
+    struct raft_config members;
+    size_t count = 0;
+
+    c->call.owner = n;
+    if (!atomic_load(&n->is_leader)) {
+        call_fail(&c->call, ERR_STALE, "not leader");
+        return;
+    }
+    if (node_members(n, &members) == ERR_OK) {
+        count = members.n;
+        raft_config_fini(&members);
+    }
+    if (count != 1) {
+        call_fail(&c->call, ERR_EXISTS, "not single-node");
+        return;
+    }
+    c->load.call.done = boot_loaded;
+    c->load.call.timeout_ns = c->call.timeout_ns;
+    c->load.fd = c->fd;
+    c->load.size = c->size;
+    node_load(n, &c->load);
+}

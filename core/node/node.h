@@ -165,6 +165,9 @@ void node_query(struct node *n, struct call_query *c);
 void node_request(struct node *n, struct call_query *c);
 void node_analyze(struct node *n, struct call_analyze *c);
 void node_load(struct node *n, struct call_load *c);
+/* Fill a cluster of one with a SQLite file: through the log, then a snapshot.  ERR_STALE
+ * "not leader", ERR_EXISTS "not single-node". */
+void node_boot(struct node *n, struct call_boot *c);
 void node_backup(struct node *n, struct call_backup *c);
 void node_nodes(struct node *n, struct call_nodes *c);
 void node_ready(struct node *n, struct call_ready *c);

@@ -35,12 +35,6 @@ static void not_open(struct call *c, const char *text)
     c->done(c);
 }
 
-static void not_available(struct call *c, const char *what)
-{
-    (void)why_set(&c->why, ERR_UNSUPPORTED, "%s is not available yet", what);
-    c->done(c);
-}
-
 static void do_execute(struct backend *b, struct call_execute *c)
 {
     struct node *n = node_of(b);
@@ -122,8 +116,12 @@ static void do_status(struct backend *b, struct call_status *c)
 
 static void do_boot(struct backend *b, struct call_boot *c)
 {
-    (void)b;
-    not_available(&c->call, "boot");
+    struct node *n = node_of(b);
+
+    if (n)
+        node_boot(n, c);
+    else
+        not_open(&c->call, "store not open");
 }
 
 static void do_join(struct backend *b, struct call_join *c)

@@ -258,3 +258,10 @@ def test_http2_without_tls_on_the_same_port(ready):
             assert piece, got
             got += piece
     assert re.search(rb"\[\+\]node ok\n\[\+\]leader ok", got)
+
+
+def test_boot_of_what_is_no_database(ready):
+    for body in (b"", b"short", b"SQLite format 3\0" + bytes(100)):
+        answer = ready.post("/boot", body)
+        assert answer.status == 400 and answer.text == "invalid SQLite data\n", answer
+    assert ready.query("SELECT 1") == [[1]]
