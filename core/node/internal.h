@@ -78,6 +78,11 @@ struct node {
         atomic_bool posted, wanted;
     } applied;
 
+    struct {
+        struct mail mail;
+        struct why why;
+    } not_applied; /* an entry could not be applied; the apply thread's, then ours */
+
     /* Published by the node thread, read by any. */
     atomic_bool open, is_leader, has_leader, caught_up;
     _Atomic uint64_t term, strong_read_term, commit, last_contact_ms, last_index;

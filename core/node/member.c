@@ -101,6 +101,7 @@ static void fatal(struct member *m, const struct why *why)
 {
     if (m->failed) return;
     m->failed = true;
+    m->raft_deadline_ms = UINT64_MAX; /* no step comes any more */
     member_stop(m, ERR_CLOSED, why->text);
     m->ports->fatal(m->host, why);
 }
@@ -398,7 +399,7 @@ static void load_for_peers(struct member *m, const struct raft_effects *fx)
 
 static void carry_out(struct member *m, const struct raft_effects *fx)
 {
-    m->raft_deadline_ms = m->halted ? UINT64_MAX : fx->deadline_ms;
+    m->raft_deadline_ms = m->halted || m->failed ? UINT64_MAX : fx->deadline_ms;
     if (fx->out_of_memory) {
         no_memory(m);
         return;
@@ -667,7 +668,7 @@ void member_wal_done(struct member *m, struct wal_job *job, uint64_t now_ms)
     } else if (job->peer[0] == '\0') {
         if (!m->failed) fetched_for_apply(m, job);
         if (!m->failed) advance_apply(m);
-    } else if (!m->failed) {
+    } else if (!m->failed && !m->halted) { /* else the references stay the job's */
         struct raft_event ev = {.type = RAFT_LOADED, .now_ms = now_ms};
 
         ev.u.loaded.peer = job->peer;
@@ -798,6 +799,11 @@ void member_pin(struct member *m, struct apply_job *job)
 uint64_t member_handed_over(const struct member *m)
 {
     return m->apply_next - 1;
+}
+
+void member_fail(struct member *m, const struct why *why)
+{
+    fatal(m, why);
 }
 
 void member_halt(struct member *m)

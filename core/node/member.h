@@ -104,6 +104,9 @@ void member_snapshot_sent(struct member *m, const char *peer, uint64_t index, bo
 void member_pin(struct member *m, struct apply_job *job);
 uint64_t member_handed_over(const struct member *m);
 
+/* The state machine failed: as member_ports.fatal, which is called. */
+void member_fail(struct member *m, const struct why *why);
+
 /* Take no more part in the cluster; what is applied stays readable. */
 void member_halt(struct member *m);
 

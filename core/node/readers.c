@@ -24,6 +24,7 @@ struct readers {
     struct reader_job *first, **end;
     size_t queued;
     unsigned base, max, threads, idle;
+    unsigned serving;        /* of the threads, those that have not yet decided to end */
     bool stopping, watching; /* watching: the watcher is awake anyway */
 };
 
@@ -83,10 +84,16 @@ static void *reader_main(void *arg)
         }
         if (r->first == NULL && (r->stopping || timed_out)) break;
         jobs = take(r);
+        /* Who submitted the next may have seen idle threads, woken but not yet awake. */
+        if (r->first && r->idle == 0 && !r->watching) {
+            r->watching = true;
+            pthread_cond_signal(&r->starve);
+        }
         pthread_mutex_unlock(&r->lock);
         run_all(jobs, conn);
         pthread_mutex_lock(&r->lock);
     }
+    r->serving--;
     pthread_mutex_unlock(&r->lock);
     db_reader_close(conn); /* before readers_stop() may go on */
     pthread_mutex_lock(&r->lock);
@@ -113,11 +120,12 @@ static bool spawn(struct readers *r)
 
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    r->threads++;
     rc = pthread_create(&t, &attr, reader_main, r);
     pthread_attr_destroy(&attr);
-    if (rc != 0) r->threads--;
-    return rc == 0;
+    if (rc != 0) return false;
+    r->threads++;
+    r->serving++;
+    return true;
 }
 
 /* Looks every few milliseconds, but only while jobs wait. */
@@ -170,6 +178,7 @@ enum err readers_start(struct readers **out, struct db *d, unsigned n, unsigned 
         if (!spawn(r)) {
             pthread_mutex_unlock(&r->lock);
             readers_stop(r);
+            readers_free(r);
             return why_set(why, ERR_NOMEM, "cannot start a reader thread");
         }
     }
@@ -177,6 +186,7 @@ enum err readers_start(struct readers **out, struct db *d, unsigned n, unsigned 
     r->has_watcher = pthread_create(&r->watcher, NULL, watcher_main, r) == 0;
     if (!r->has_watcher) {
         readers_stop(r);
+        readers_free(r);
         return why_set(why, ERR_NOMEM, "cannot start the readers' watcher");
     }
     *out = r;
@@ -190,6 +200,11 @@ void readers_submit(struct readers *r, struct reader_job *j)
     j->next = NULL;
     j->since_ns = clock_mono_ns(clock_real());
     pthread_mutex_lock(&r->lock);
+    if (r->stopping && r->serving == 0) { /* nobody else would */
+        pthread_mutex_unlock(&r->lock);
+        j->run(j, NULL);
+        return;
+    }
     *r->end = j;
     r->end = &j->next;
     r->queued++;
@@ -211,6 +226,12 @@ void readers_stop(struct readers *r)
     while (r->threads > 0) pthread_cond_wait(&r->ended, &r->lock);
     pthread_mutex_unlock(&r->lock);
     if (r->has_watcher) pthread_join(r->watcher, NULL);
+    r->has_watcher = false;
+}
+
+void readers_free(struct readers *r)
+{
+    if (r == NULL) return;
     pthread_cond_destroy(&r->work);
     pthread_cond_destroy(&r->ended);
     pthread_cond_destroy(&r->starve);

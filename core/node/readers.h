@@ -21,11 +21,12 @@ struct readers;
 MUST_USE enum err readers_start(struct readers **out, struct db *d, unsigned n,
                                 unsigned max, struct logger *logger, struct why *why);
 
-/* Any thread. */
+/* Any thread, until readers_free().  After readers_stop() the job is run at once, by its
+ * submitter, and without a connection. */
 void readers_submit(struct readers *r, struct reader_job *j);
 
-/* Finish what is queued, join the threads, free.  Nothing may be submitted any more. NULL
- * is allowed. */
+/* Finish what is queued, end the threads.  NULL is allowed. */
 void readers_stop(struct readers *r);
+void readers_free(struct readers *r); /* after readers_stop(); NULL is allowed */
 
 #endif

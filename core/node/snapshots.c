@@ -39,9 +39,10 @@ struct snapshots {
     struct images *images;        /* owned */
     struct call *waiting;         /* calls for the one being taken */
     struct list sendings;
-    uint64_t check_ms;     /* when to look at the thresholds next */
-    uint64_t begun_ns;     /* when the one being taken was begun */
-    uint64_t last_size;    /* of the newest image */
+    struct receiving *receiving; /* owned; its call is not ended yet; NULL = none */
+    uint64_t check_ms;           /* when to look at the thresholds next */
+    uint64_t begun_ns;           /* when the one being taken was begun */
+    uint64_t last_size;          /* of the newest image */
     uint64_t last_changed; /* entry that changed the database last, in it, at first */
     uint64_t log_bytes;    /* written to the log when it was taken */
 };
@@ -94,6 +95,12 @@ static void sending_free(struct sending *x)
     free(x);
 }
 
+static void receiving_free(struct receiving *x)
+{
+    x->s->receiving = NULL;
+    free(x);
+}
+
 void snapshots_free(struct snapshots *s)
 {
     struct list *l;
@@ -101,6 +108,10 @@ void snapshots_free(struct snapshots *s)
     if (s == NULL) return;
     while ((l = list_pop_front(&s->sendings)) != NULL)
         sending_free(LIST_ITEM(l, struct sending, link));
+    if (s->receiving) { /* all of it was here, and not yet durable */
+        net_call_end(s->receiving->call, ERR_CLOSED, "store not open");
+        receiving_free(s->receiving);
+    }
     images_free(s->images);
     snapshot_store_close(s->store);
     free(s);
@@ -123,6 +134,13 @@ static void answer_waiting(struct snapshots *s, const struct why *why)
         c->why = *why;
         c->done(c);
     }
+}
+
+void snapshots_stop(struct snapshots *s)
+{
+    const struct why why = {.code = ERR_CLOSED, .text = "store not open"};
+
+    answer_waiting(s, &why);
 }
 
 static void note_newest(struct snapshots *s, const struct snapshot_meta *m)
@@ -306,7 +324,7 @@ static void refuse(struct receiving *x, enum err code, const char *text)
                 net_call_peer(x->call)->hello.node_id, text);
     net_call_end(x->call, code, text);
     if (x->in) image_in_abort(x->in);
-    free(x);
+    receiving_free(x);
 }
 
 static void port_received(void *host, void *user, const struct snapshot_meta *m,
@@ -327,7 +345,7 @@ static void port_received(void *host, void *user, const struct snapshot_meta *m,
     reply.ok = true;
     reply.have = m->size;
     net_call_reply(x->call, &reply.base);
-    free(x);
+    receiving_free(x);
 }
 
 static void port_restored(void *host, const struct snapshot_meta *m)
@@ -367,7 +385,7 @@ static void install_gone(struct net_call *c)
     if (x->in == NULL) return; /* all of it is here: go on */
     net_call_end(c, ERR_CANCELLED, NULL);
     image_in_abort(x->in);
-    free(x);
+    receiving_free(x);
 }
 
 static const struct net_call_events install_events = {
@@ -391,6 +409,7 @@ void snapshots_on_install(struct snapshots *s, struct net_call *c)
         net_call_refuse(c, e, why.text);
         return;
     }
+    s->receiving = x;
     net_call_listen(c, &install_events, x);
 }
 

@@ -23,7 +23,10 @@ struct snapshots;
 MUST_USE enum err snapshots_new(struct snapshots **out, struct node *n,
                                 struct snapshot_store **store,
                                 const struct snapshot_meta *found, struct why *why);
-/* After the threads that work for it have ended.  NULL is allowed. */
+/* After the threads that work for it have ended: answer the calls that still wait. */
+void snapshots_stop(struct snapshots *s);
+/* After snapshots_stop(), and after the server that snapshots_on_install() is called by.
+ * NULL is allowed. */
 void snapshots_free(struct snapshots *s);
 
 /* Put the snapshot's content into the node's database.  Before the threads start. */

@@ -310,6 +310,7 @@ static void a_failed_write_to_the_log_ends_the_node_and_every_call(void **state)
     member_wal_done(h->member, h->wal[0], h->now);
     h->n_wal = 0;
     assert_int_equal(h->fatal, 1);
+    assert_true(member_deadline_ms(h->member) == UINT64_MAX); /* nothing is due any more */
     assert_int_equal(ended, 1);
     assert_int_equal(c.call.why.code,
                      ERR_LEADERSHIP_LOST); /* it may be in the log or not */
@@ -318,10 +319,32 @@ static void a_failed_write_to_the_log_ends_the_node_and_every_call(void **state)
     assert_int_equal(ended, 2);
 }
 
+static void entries_read_for_a_peer_are_dropped_after_a_halt(void **state)
+{
+    struct host *h = *state;
+    struct wal_job *job = wal_job_fetch("2", 1, 1, 100);
+    struct blob *b = blob_new(10);
+
+    assert_non_null(job);
+    assert_non_null(b);
+    job->entries = malloc(sizeof *job->entries);
+    assert_non_null(job->entries);
+    job->entries[0] = (struct raft_entry){1, 1, RAFT_ENTRY_APP, blob_ref(b)};
+    job->n_entries = job->cap_entries = 1;
+    lead(h);
+    sync_all(h);
+    member_halt(h->member);
+    member_wal_done(h->member, job, h->now);
+    assert_int_equal(atomic_load(&b->refs), 1);
+    blob_unref(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_write_is_applied_only_after_it_is_durable,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(entries_read_for_a_peer_are_dropped_after_a_halt,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(
             queued_writes_go_into_the_log_in_one_step_and_in_order, setup, teardown),
