@@ -19,9 +19,9 @@
  *     rqlite_free(call);
  *     rqlite_close(db);
  *
- * The client finds the leader by itself, follows it when it changes, and takes another
- * node, which forwards, where the leader cannot be reached.  What certainly had no effect
- * is tried again, within the call's time.  A write is never applied twice: when its
+ * The client finds the leader by itself and follows it when it changes; the addresses that
+ * nodes advertise must be reachable from the client, since nodes do not pass its calls on
+ * (unlike those of the HTTP API).  What certainly had no effect is tried again, within the call's time.  A write is never applied twice: when its
  * connection breaks, the node that had it is asked for the answer, under the same call
  * id; if that node cannot tell, the call fails and its error says `unknown`.
  *
