@@ -34,7 +34,9 @@ struct member {
         *ring; /* in the log, not yet handed to the apply thread; indexes rise */
     size_t ring_head, ring_n, ring_cap;
 
-    struct call *reads;   /* wait for a position (keyed by their address) */
+    struct call *reads;   /* wait for a position */
+    uint64_t last_read;   /* their ids; never used twice, for raft may still decide about
+                             one that has been given up */
     struct call *waiting; /* have a position, wait until it is applied */
 
     uint64_t apply_to;   /* committed and durable */
@@ -332,7 +334,7 @@ static void expire(struct call **list, uint64_t now_ms)
 static struct call *take_read(struct member *m, uint64_t id)
 {
     for (struct call **at = &m->reads, *c; (c = *at) != NULL; at = &c->next) {
-        if ((uint64_t)(uintptr_t)c != id) continue;
+        if (c->read_id != id) continue;
         *at = c->next;
         return c;
     }
@@ -602,7 +604,8 @@ void member_read(struct member *m, struct call *c, uint64_t timeout_ms, uint64_t
     if (!begin_wait(m, c, timeout_ms, now_ms)) return;
     c->next = m->reads;
     m->reads = c;
-    ev.u.read.id = (uint64_t)(uintptr_t)c;
+    c->read_id = ++m->last_read;
+    ev.u.read.id = c->read_id;
     turn(m, &ev, &fx);
     if (fx.refused) {
         struct call *mine = take_read(m, ev.u.read.id);
