@@ -254,6 +254,8 @@ static void request_writes(struct node *n, struct call_query *c)
         return;
     }
     c->write.call.done = write_done;
+    c->write.call.why = (struct why){0}; /* the call may have been here before */
+    c->write.call.top_level = false;
     c->write.sink = c->sink;
     node_execute(n, &c->write);
 }
@@ -601,6 +603,7 @@ void node_remove(struct node *n, struct call_remove *c)
     logger_info(n->o.logger, "store", "received request to remove node %s", c->id);
     c->change.id = c->id;
     c->change.call.done = remove_done;
+    c->change.call.why = (struct why){0};
     c->change.call.owner = n;
     node_change(n, &c->change);
 }
