@@ -491,10 +491,16 @@ void node_ready(struct node *n, struct call_ready *c)
 
 /* --- membership and leadership ---------------------------------------------------- */
 
+/* What has been applied at its index is the change only if it is of the same term. */
 static void changed_resume(struct call *c, void *owner)
 {
-    (void)owner;
-    c->done(c);
+    struct node *n = owner;
+    const struct call_change *x = LIST_ITEM(c, struct call_change, call);
+
+    if (raft_term_of(n->raft, x->index) == x->term)
+        c->done(c);
+    else
+        call_fail(c, ERR_LEADERSHIP_LOST, "leadership lost while committing log");
 }
 
 /* False: it has to wait for another change, for an entry of the leader's own term, or for
@@ -514,6 +520,8 @@ static bool begin_change(struct node *n, struct call *c)
                   e == ERR_INVALID ? "need at least one voter in configuration"
                                    : err_name(e));
     } else {
+        x->index = index;
+        x->term = raft_term(n->raft);
         c->resume = changed_resume;
         member_wait_applied(n->member, c, index, DEFAULT_WAIT_MS, node_now_ms(n));
     }
@@ -666,7 +674,7 @@ static void deliver_step_down(struct mail *m, void *arg)
     e = member_transfer(n->member, s->id, node_now_ms(n));
     if (e && n->handing_over == c)
         hand_over_refused(n, e);
-    else if (!s->wait && n->handing_over == c) {
+    else if (n->handing_over == c && !s->wait) { /* else c is its caller's again */
         n->handing_over = c->next;
         c->done(c);
     }
