@@ -124,6 +124,7 @@ static enum err pin_state(struct recovery *r, struct apply_pin *pin, struct why 
     pin->done = keep_pin;
     job->pin = pin;
     job->mail.next = NULL;
+    applier_forget_load(r->applier); /* the log ends here: its rest will not come */
     e = applier_run(r->applier, &job->mail, why);
     if (e) return e;
     if (pin->why.code && why) *why = pin->why;

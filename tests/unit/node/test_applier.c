@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* Entries given to an applier one by one. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "core/base/crc32c.h"
+#include "core/base/list.h"
+#include "core/base/pb.h"
+#include "core/node/applier.h"
+#include "core/node/command.h"
+
+#define MINUTE_NS (60 * UINT64_C(1000000000))
+
+struct fixture {
+    struct db *db;
+    struct applier *applier;
+    uint64_t index, time_ns;
+};
+
+static int setup_at(void **state, const char *path)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    struct db_options o = {.path = path, .scratch_dir = "."};
+    struct why why = {0};
+
+    assert_non_null(f);
+    if (db_open(&f->db, &o, &why)) fail_msg("%s", why.text);
+    assert_int_equal(applier_new(&f->applier, f->db, ".", NULL, &why), ERR_OK);
+    f->time_ns = 1000 * MINUTE_NS;
+    *state = f;
+    return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_at(state, NULL);
+}
+
+static int setup_on_disk(void **state)
+{
+    return setup_at(state, "applier.sqlite");
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    applier_free(f->applier);
+    db_close(f->db);
+    free(f);
+    return 0;
+}
+
+static void nothing(struct call *c)
+{
+    (void)c;
+}
+
+/* Apply one entry; how the call that waits for it ended is in c. */
+static enum err apply(struct fixture *f, uint8_t type, struct blob *payload,
+                      struct call *c, struct why *why)
+{
+    struct apply_job *j = apply_job_new(1);
+
+    assert_non_null(j);
+    c->done = nothing;
+    if (payload) command_seal(payload, f->time_ns, 1);
+    j->n = 1;
+    j->items[0].entry = (struct raft_entry){++f->index, 1, type, payload};
+    j->items[0].call = c;
+    return applier_run(f->applier, &j->mail, why);
+}
+
+static enum err chunk(struct fixture *f, uint64_t offset, const char *text)
+{
+    Rqlite__LoadChunk m = RQLITE__LOAD_CHUNK__INIT;
+    struct call_execute c = {0};
+    struct why why = {0};
+
+    m.load = 9;
+    m.offset = offset;
+    m.data.data = (uint8_t *)(uintptr_t)text;
+    m.data.len = strlen(text);
+    if (apply(f, COMMAND_LOAD, pb_pack(&m.base, CALL_SPARE), &c.call, &why))
+        fail_msg("%s", why.text);
+    return c.call.why.code;
+}
+
+static void write_something(struct fixture *f)
+{
+    Rqlite__ExecuteRequest m = RQLITE__EXECUTE_REQUEST__INIT;
+    struct call_execute c = {0};
+    struct why why = {0};
+
+    if (apply(f, COMMAND_EXECUTE, pb_pack(&m.base, CALL_SPARE), &c.call, &why))
+        fail_msg("%s", why.text);
+}
+
+static void pinned(struct apply_pin *p)
+{
+    (void)p;
+}
+
+static enum err pin_now(struct fixture *f)
+{
+    struct apply_job *j = apply_job_new(0);
+    struct apply_pin pin = {.done = pinned};
+    struct why why = {0};
+
+    assert_non_null(j);
+    j->pin = &pin;
+    assert_int_equal(applier_run(f->applier, &j->mail, &why), ERR_OK);
+    db_reader_close(pin.reader);
+    return pin.why.code;
+}
+
+static void a_load_given_up_does_not_keep_snapshots_away_for_ever(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(chunk(f, 0, "SQLite "), ERR_OK);
+    assert_int_equal(pin_now(f), ERR_BUSY);
+    f->time_ns += 9 * MINUTE_NS;
+    assert_int_equal(chunk(f, 7, "format "), ERR_OK); /* slow, but it goes on */
+    f->time_ns += 9 * MINUTE_NS;
+    write_something(f);
+    assert_int_equal(pin_now(f), ERR_BUSY);
+    f->time_ns += 2 * MINUTE_NS;
+    write_something(f);
+    assert_int_equal(pin_now(f), ERR_OK);
+    assert_int_equal(chunk(f, 14, "3"), ERR_INVALID);
+}
+
+/* Else nodes would differ by when they took a snapshot. */
+static void it_is_given_up_whether_a_snapshot_was_taken_or_not(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(chunk(f, 0, "SQLite "), ERR_OK);
+    f->time_ns += 11 * MINUTE_NS;
+    assert_int_equal(chunk(f, 7, "format "), ERR_INVALID);
+}
+
+static void a_strong_read_that_cannot_be_run_costs_itself_alone(void **state)
+{
+    struct fixture *f = *state;
+    Rqlite__QueryRequest q = RQLITE__QUERY_REQUEST__INIT;
+    struct call_query c = {.request = &q};
+    struct rlimit old, none;
+    struct why why = {0};
+    enum err e;
+
+    write_something(f);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    none = old;
+    none.rlim_cur = 3;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    e = apply(f, COMMAND_QUERY, NULL, &c.call, &why); /* wants a connection */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_int_equal(e, ERR_OK);
+    assert_true(c.call.why.code != ERR_OK);
+    write_something(f);
+    assert_true(applier_index(f->applier) == f->index);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(
+            a_load_given_up_does_not_keep_snapshots_away_for_ever, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            it_is_given_up_whether_a_snapshot_was_taken_or_not, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_strong_read_that_cannot_be_run_costs_itself_alone, setup_on_disk, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
