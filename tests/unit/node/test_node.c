@@ -5,7 +5,14 @@
  */
 #include "tests/unit/node/one_node.h"
 
+#include <event2/event.h>
+
+#include "core/base/crc32c.h"
+#include "core/net/client.h"
+#include "core/net/server.h"
 #include "core/node/command.h"
+#include "core/snapshot/snapshot.h"
+#include "proto/raft.pb-c.h"
 
 /* --- a disk that fails when told to ----------------------------------------------------
  */
@@ -748,6 +755,147 @@ static void a_node_recovers_from_a_log_that_ends_within_a_load(void **state)
     one_end(&o);
 }
 
+/* --- a leader that streams a snapshot
+ * ---------------------------------------------------- */
+
+struct streamer {
+    struct event_base *base;
+    struct net *net;
+    struct net_channel *channel;
+    struct net_request *request;
+    struct blob *meta;
+    bool whole; /* send all of it */
+    unsigned sent;
+};
+
+static void stream_more(struct net_request *r)
+{
+    struct streamer *s = net_request_user(r);
+    Rqlite__SnapshotHeader h = RQLITE__SNAPSHOT_HEADER__INIT;
+    Rqlite__SnapshotChunk m = RQLITE__SNAPSHOT_CHUNK__INIT;
+
+    if (s->sent == 0) {
+        h.meta.data = s->meta->data;
+        h.meta.len = s->meta->len;
+        m.kind_case = RQLITE__SNAPSHOT_CHUNK__KIND_HEADER;
+        m.header = &h;
+        if (net_request_send(r, &m.base) == ERR_OK) s->sent++;
+    }
+    if (s->sent == 1 && s->whole) {
+        rqlite__snapshot_chunk__init(&m);
+        m.kind_case = RQLITE__SNAPSHOT_CHUNK__KIND_DATA;
+        m.data.data = (uint8_t *)(uintptr_t) "data";
+        m.data.len = 4;
+        m.crc32c = crc32c(0, "data", 4);
+        if (net_request_send(r, &m.base) != ERR_OK) return;
+        s->sent++;
+        net_request_finish(r);
+    }
+}
+
+static void stream_done(struct net_request *r, const struct net_result *result)
+{
+    struct streamer *s = net_request_user(r);
+
+    (void)result;
+    s->request = NULL;
+}
+
+static const struct net_request_events stream_events = {.on_writable = stream_more,
+                                                        .on_done = stream_done};
+
+static void stream_begin(struct streamer *s, struct one *o, bool whole)
+{
+    struct snapshot_meta m = {.index = 1000, .term = 1, .size = 4};
+    struct node_progress p;
+    struct net_options no = {.identity = {.node_id = "2", .address = "x:1"}};
+    struct net_channel_options co = {.class = NET_BULK};
+    struct net_request_options ro = {.service = &net_service_raft,
+                                     .method = NET_RAFT_INSTALL_SNAPSHOT,
+                                     .events = &stream_events,
+                                     .user = s};
+    char address[40];
+
+    memset(s, 0, sizeof *s);
+    s->whole = whole;
+    m.crc32c = crc32c(0, "data", 4);
+    assert_int_equal(raft_config_put(&m.config, "1", "127.0.0.1:4002", true), ERR_OK);
+    s->meta = snapshot_meta_encode(&m);
+    assert_non_null(s->meta);
+    snapshot_meta_fini(&m);
+    node_progress(o->node, &p);
+    no.identity.cluster_id = p.cluster_id;
+    no.identity.software = "test";
+    no.base = s->base = event_base_new();
+    assert_int_equal(net_new(&s->net, &no, NULL), ERR_OK);
+    snprintf(address, sizeof address, "127.0.0.1:%u",
+             net_server_port(node_server(o->node)));
+    co.address = address;
+    assert_int_equal(net_channel_new(&s->channel, s->net, &co, NULL), ERR_OK);
+    assert_int_equal(net_request_start(&s->request, s->channel, &ro, NULL), ERR_OK);
+}
+
+static void stream_end(struct streamer *s)
+{
+    if (s->request) net_request_cancel(s->request);
+    net_channel_free(s->channel);
+    net_free(s->net);
+    event_base_free(s->base);
+    blob_unref(s->meta);
+}
+
+/* Has the snapshot that is being received got this file? */
+static bool received(struct streamer *s, struct one *o, const char *file)
+{
+    char path[400];
+    struct dirent *e;
+    bool found = false;
+    DIR *d;
+
+    (void)event_base_loop(s->base, EVLOOP_NONBLOCK);
+    snprintf(path, sizeof path, "%s/snapshots", o->dir);
+    d = opendir(path);
+    while (d && (e = readdir(d)) != NULL) {
+        if (strstr(e->d_name, ".tmp") == NULL) continue;
+        snprintf(path, sizeof path, "%s/snapshots/%.100s/%s", o->dir, e->d_name, file);
+        found = found || access(path, F_OK) == 0;
+    }
+    if (d) closedir(d);
+    return found;
+}
+
+static void stop_while_receiving(bool whole, const char *until, unsigned sync_ms)
+{
+    struct streamer s;
+    struct disk disk;
+    struct one o;
+
+    disk_init(&disk);
+    one_begin(&o);
+    o.io = &disk.io;
+    o.bind = "127.0.0.1:0";
+    one_up(&o);
+    must_execute(&o, "CREATE TABLE t(id)");
+    atomic_store(&disk.sync_ms, sync_ms);
+    stream_begin(&s, &o, whole);
+    WAIT_FOR(received(&s, &o, until));
+    one_down(&o);
+    stream_end(&s);
+    one_end(&o);
+}
+
+static void a_node_stops_in_the_middle_of_a_snapshot(void **state)
+{
+    (void)state;
+    stop_while_receiving(false, "", 0);
+}
+
+static void a_node_stops_before_the_snapshot_it_received_is_durable(void **state)
+{
+    (void)state;
+    stop_while_receiving(true, "meta", 300);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -757,6 +905,8 @@ int main(void)
         cmocka_unit_test(a_leader_that_cannot_apply_leads_no_longer),
         cmocka_unit_test(an_entry_that_cannot_be_applied_stops_the_node),
         cmocka_unit_test(a_node_recovers_from_a_log_that_ends_within_a_load),
+        cmocka_unit_test(a_node_stops_in_the_middle_of_a_snapshot),
+        cmocka_unit_test(a_node_stops_before_the_snapshot_it_received_is_durable),
         cmocka_unit_test(a_busy_node_stops_and_keeps_what_it_acknowledged),
         cmocka_unit_test(so_it_does_with_its_database_on_disk),
         cmocka_unit_test(a_failed_sync_stops_the_node_and_loses_nothing),
