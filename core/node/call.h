@@ -28,6 +28,8 @@ enum {
     CALL_SPARE =
         32, /* bytes to leave behind a packed request for the leader's context fields */
     CALL_ADDR_MAX = 300,
+    CALL_ENTRY_MAX = 240 << 20, /* bytes of a request for the log: with what is around it,
+                                   it has to fit into one message to another node */
     CALL_STEPS_PER_MS =
         20000 /* VM steps that stand for a millisecond of db_timeout on the write path:
                  about what a 2020s core does, so that the limit means what it says */

@@ -63,11 +63,16 @@ static void deliver_execute(struct mail *m, void *arg)
 
 void node_propose(struct node *n, struct call_execute *c, uint8_t type)
 {
+    bool fits = c->request->len <= CALL_ENTRY_MAX;
+
     c->entry_type = type;
-    if (node_post(n, &c->call.mail, deliver_execute)) return;
+    if (fits && node_post(n, &c->call.mail, deliver_execute)) return;
     blob_unref(c->request);
     c->request = NULL;
-    call_fail(&c->call, ERR_NOT_OPEN, "store not open");
+    if (fits)
+        call_fail(&c->call, ERR_NOT_OPEN, "store not open");
+    else
+        call_fail(&c->call, ERR_TOO_BIG, "the request is too large for the Raft log");
 }
 
 void node_execute(struct node *n, struct call_execute *c)

@@ -200,6 +200,13 @@ static void load_script(struct loading *l)
     Rqlite__ScriptRequest m = RQLITE__SCRIPT_REQUEST__INIT;
     uint64_t size = l->call->size;
 
+    if (size > CALL_ENTRY_MAX) {
+        (void)why_set(&l->why, ERR_TOO_BIG,
+                      "SQL text of more than %d MiB cannot be loaded at once; load a "
+                      "SQLite file",
+                      CALL_ENTRY_MAX >> 20);
+        return;
+    }
     m.sql.len = size;
     m.sql.data = malloc(size ? size : 1);
     if (m.sql.data == NULL) {

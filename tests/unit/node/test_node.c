@@ -665,6 +665,36 @@ static void a_request_that_comes_again_is_not_told_how_it_went_before(void **sta
     one_end(&o);
 }
 
+/* It would be in the leader's log, and never reach another node. */
+static void what_fits_no_message_to_another_node_stays_out_of_the_log(void **state)
+{
+    const size_t size = (size_t)CALL_ENTRY_MAX + 1;
+    struct asked *a = asked_new();
+    int fd = file_with("", 0);
+    struct one o;
+
+    (void)state;
+    one_begin(&o);
+    one_up(&o);
+    a->u.execute.request = blob_new(size + CALL_SPARE);
+    assert_non_null(a->u.execute.request);
+    a->u.execute.request->len = (uint32_t)size;
+    a->u.execute.sink = &a->sink.sink;
+    node_execute(o.node, &a->u.execute);
+    assert_int_equal(asked_wait(a), ERR_TOO_BIG);
+    asked_free(a);
+    a = asked_new();
+    a->u.load.script = true;
+    a->u.load.fd = fd;
+    a->u.load.size = size;
+    a->u.load.sink = &a->sink.sink;
+    node_load(o.node, &a->u.load);
+    assert_int_equal(asked_wait(a), ERR_TOO_BIG);
+    asked_free(a);
+    close(fd);
+    one_end(&o);
+}
+
 static void propose_as(struct one *o, struct asked *a, const ProtobufCMessage *m,
                        uint8_t type)
 {
@@ -902,6 +932,7 @@ int main(void)
         cmocka_unit_test(a_read_is_not_confirmed_by_what_an_earlier_one_asked),
         cmocka_unit_test(a_change_that_another_leader_overwrote_is_not_told_as_made),
         cmocka_unit_test(a_request_that_comes_again_is_not_told_how_it_went_before),
+        cmocka_unit_test(what_fits_no_message_to_another_node_stays_out_of_the_log),
         cmocka_unit_test(a_leader_that_cannot_apply_leads_no_longer),
         cmocka_unit_test(an_entry_that_cannot_be_applied_stops_the_node),
         cmocka_unit_test(a_node_recovers_from_a_log_that_ends_within_a_load),
