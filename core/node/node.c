@@ -505,8 +505,7 @@ static void compare_effects(struct node *n, const struct raft_message *m)
                   "this node's data differs from the leader's at index %" PRIu64
                   ": remove the node from the cluster, empty its data directory and join it again",
                   m->hash_index);
-    member_stop(n->member, ERR_CLOSED, "store not open");
-    port_fatal(n, &why);
+    member_fail(n->member, &why);
 }
 
 static void peer_message(void *arg, const struct raft_message *m)
