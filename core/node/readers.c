@@ -90,6 +90,8 @@ static void *reader_main(void *arg)
             pthread_cond_signal(&r->starve);
         }
         pthread_mutex_unlock(&r->lock);
+        if (conn == NULL) /* what was missing then may be there now */
+            (void)!db_reader_open(r->db, &conn, NULL);
         run_all(jobs, conn);
         pthread_mutex_lock(&r->lock);
     }

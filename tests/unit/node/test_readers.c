@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include <time.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/base/list.h"
@@ -86,6 +86,32 @@ static void quick_jobs_do_not_wait_for_slow_ones(void **state)
     db_close(d);
 }
 
+static void a_connection_that_could_not_be_opened_is_tried_again(void **state)
+{
+    struct db_options o = {.path = "readers.sqlite", .scratch_dir = "."};
+    struct readers *r = NULL;
+    struct rlimit old, none;
+    struct db *d = NULL;
+    struct why why = {0};
+    struct job j;
+
+    (void)state;
+    assert_int_equal(db_open(&d, &o, &why), ERR_OK);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    none = old;
+    none.rlim_cur = 3;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_int_equal(readers_start(&r, d, 1, 1, NULL, &why), ERR_OK);
+    submit(r, &j, NULL);
+    assert_true(ends(&j) && !j.had_connection);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    submit(r, &j, NULL);
+    assert_true(ends(&j) && j.had_connection);
+    readers_stop(r);
+    readers_free(r);
+    db_close(d);
+}
+
 static void what_comes_after_the_end_is_run_without_a_connection(void **state)
 {
     struct db *d = open_db();
@@ -108,6 +134,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quick_jobs_do_not_wait_for_slow_ones),
+        cmocka_unit_test(a_connection_that_could_not_be_opened_is_tried_again),
         cmocka_unit_test(what_comes_after_the_end_is_run_without_a_connection),
     };
 
