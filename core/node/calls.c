@@ -171,7 +171,11 @@ static bool stale(struct node *n, const Rqlite__QueryRequest *q)
     if (q->freshness_ns <= 0 || atomic_load(&n->is_leader)) return false;
     contact = atomic_load(&n->last_contact_ms);
     now = node_now_ms(n);
-    return contact == 0 || (now - contact) * 1000000 > (uint64_t)q->freshness_ns;
+    if (contact == 0 || (now - contact) * 1000000 > (uint64_t)q->freshness_ns)
+        return true;
+    return q->freshness_strict &&
+           applier_index(n->applier) < atomic_load(&n->last_index) &&
+           atomic_load(&n->lag_ns) > (uint64_t)q->freshness_ns;
 }
 
 /* On reader r, if we are on one already; else on whichever is free. */

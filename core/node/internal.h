@@ -77,6 +77,7 @@ struct node {
         _Atomic uint64_t changes, index, hash;
         atomic_bool posted, wanted;
     } applied;
+    _Atomic uint64_t lag_ns; /* of the newest entry applied: since the leader took it */
 
     struct {
         struct mail mail;

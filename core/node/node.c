@@ -98,10 +98,18 @@ static void deliver_not_applied(struct mail *m, void *arg)
     member_fail(n->member, &n->not_applied.why);
 }
 
+static void note_lag(struct node *n, uint64_t taken_ns)
+{
+    uint64_t now = clock_wall_ns(n->o.clock);
+
+    atomic_store(&n->lag_ns, now > taken_ns ? now - taken_ns : 0);
+}
+
 static void *apply_main(void *arg)
 {
     struct node *n = arg;
     struct mail *jobs;
+    uint64_t newest = 0;
 
     while ((jobs = mailbox_wait(n->apply_box, -1)) != NULL ||
            !mailbox_closed(n->apply_box)) {
@@ -122,6 +130,10 @@ static void *apply_main(void *arg)
             n->not_applied.mail.deliver = deliver_not_applied;
             (void)!mailbox_post_always(n->box, &n->not_applied.mail);
             continue;
+        }
+        if (applier_time_ns(n->applier) > newest) {
+            newest = applier_time_ns(n->applier);
+            note_lag(n, newest);
         }
         applied_publish(n, applier_index(n->applier), db_effect_hash(n->db, &index));
         if (atomic_load(&n->applied.wanted) &&

@@ -640,6 +640,67 @@ static void a_change_that_another_leader_overwrote_is_not_told_as_made(void **st
     one_end(&o);
 }
 
+static struct blob *taken_in_1970(const char *sql)
+{
+    Rqlite__ExecuteRequest x = RQLITE__EXECUTE_REQUEST__INIT;
+    struct arena a;
+    struct blob *b;
+
+    arena_init(&a, 0);
+    x.n_statements = 1;
+    x.statements = one_statement(&a, sql);
+    b = pb_pack(&x.base, CALL_SPARE);
+    assert_non_null(b);
+    command_seal(b, 1, 1);
+    arena_fini(&a);
+    return b;
+}
+
+static enum err read_fresh(struct one *o, bool strict)
+{
+    struct asked *a = query_asked("SELECT 1", RQLITE__LEVEL__NONE, false);
+    enum err e;
+
+    a->u.query.request->freshness_ns = 3600000000000;
+    a->u.query.request->freshness_strict = strict;
+    node_query(o->node, &a->u.query);
+    e = asked_wait(a);
+    asked_free(a);
+    return e;
+}
+
+static void a_follower_that_lags_behind_what_it_has_is_stale_if_asked(void **state)
+{
+    struct raft_entry e[2] = {
+        {.index = 2, .term = 2, .type = COMMAND_EXECUTE},
+        {.index = 3, .term = 2, .type = COMMAND_EXECUTE},
+    };
+    struct raft_message m = {.type = RAFT_MSG_APPEND,
+                             .term = 2,
+                             .prev_index = 1,
+                             .prev_term = 1,
+                             .commit = 2,
+                             .entries = e,
+                             .n_entries = 2};
+    struct one o;
+
+    (void)state;
+    e[0].payload = taken_in_1970("CREATE TABLE t(id)");
+    e[1].payload = taken_in_1970("INSERT INTO t VALUES(1)");
+    three_begin(&o);
+    from(&o, "2", m);
+    WAIT_FOR(applier_index(o.node->applier) == 2);
+    WAIT_FOR(read_fresh(&o, true) == ERR_STALE); /* it takes decades, and more is here */
+    assert_int_equal(read_fresh(&o, false), ERR_OK);
+    m.commit = 3;
+    from(&o, "2", m);
+    WAIT_FOR(applier_index(o.node->applier) == 3);
+    assert_int_equal(read_fresh(&o, true), ERR_OK);
+    one_end(&o);
+    blob_unref(e[0].payload);
+    blob_unref(e[1].payload);
+}
+
 /* --- one thing at a time
  * ----------------------------------------------------------------- */
 
@@ -931,6 +992,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_read_is_not_confirmed_by_what_an_earlier_one_asked),
         cmocka_unit_test(a_change_that_another_leader_overwrote_is_not_told_as_made),
+        cmocka_unit_test(a_follower_that_lags_behind_what_it_has_is_stale_if_asked),
         cmocka_unit_test(a_request_that_comes_again_is_not_told_how_it_went_before),
         cmocka_unit_test(what_fits_no_message_to_another_node_stays_out_of_the_log),
         cmocka_unit_test(a_leader_that_cannot_apply_leads_no_longer),
