@@ -554,6 +554,14 @@ static void three_begin(struct one *o)
     raft_config_fini(&c);
 }
 
+static struct node_progress progress(struct one *o)
+{
+    struct node_progress p;
+
+    node_progress(o->node, &p);
+    return p;
+}
+
 /* It leads in term 3; entry 2 is the first of its own, and committed. */
 static void three_lead(struct one *o)
 {
@@ -570,6 +578,7 @@ static void three_lead(struct one *o)
     from(o, "3",
          (struct raft_message){
              .type = RAFT_MSG_APPEND_REPLY, .term = 3, .accepted = true, .match = 2});
+    WAIT_FOR(progress(o).commit_index == 2);
 }
 
 static void a_read_is_not_confirmed_by_what_an_earlier_one_asked(void **state)
@@ -626,7 +635,8 @@ static void a_change_that_another_leader_overwrote_is_not_told_as_made(void **st
     three_begin(&o);
     three_lead(&o);
     a->u.remove.id = "3";
-    node_remove(o.node, &a->u.remove); /* entry 3 of term 3 */
+    node_remove(o.node, &a->u.remove);
+    WAIT_FOR(progress(&o).last_index == 3); /* of term 3 */
     from(&o, "2",
          (struct raft_message){.type = RAFT_MSG_APPEND,
                                .term = 4,
