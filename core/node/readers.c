@@ -2,6 +2,7 @@
 #include "core/node/readers.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -14,6 +15,11 @@ enum {
     TAKE_MAX = 4    /* jobs a thread takes at once when many wait */
 };
 
+struct batch { /* what a thread took at once; on its stack */
+    struct batch *next;
+    _Atomic(struct reader_job *) rest; /* not yet begun: whoever exchanges it has it */
+};
+
 struct readers {
     struct db *db; /* borrowed */
     struct logger *logger;
@@ -24,18 +30,52 @@ struct readers {
     struct reader_job *first, **end;
     size_t queued;
     unsigned base, max, threads, idle;
+    struct batch *batches;   /* of more than one job, under way */
     unsigned serving;        /* of the threads, those that have not yet decided to end */
     bool stopping, watching; /* watching: the watcher is awake anyway */
 };
 
-static void run_all(struct reader_job *j, struct db_reader *conn)
+static void run_all(struct batch *b, struct db_reader *conn)
 {
-    while (j) {
-        struct reader_job *next = j->next;
+    struct reader_job *j;
 
+    while ((j = atomic_exchange(&b->rest, NULL)) != NULL) {
+        if (j->next) atomic_store(&b->rest, j->next);
         j->run(j, conn);
-        j = next;
     }
+}
+
+/* With the lock held, as the next two. */
+static void batch_begin(struct readers *r, struct batch *b, struct reader_job *jobs)
+{
+    atomic_store(&b->rest, jobs);
+    if (jobs->next == NULL) return;
+    b->next = r->batches;
+    r->batches = b;
+}
+
+static void batch_end(struct readers *r, struct batch *b)
+{
+    for (struct batch **at = &r->batches; *at; at = &(*at)->next) {
+        if (*at != b) continue;
+        *at = b->next;
+        return;
+    }
+}
+
+/* What waits behind a job that takes its time goes back to the queue, to its head. */
+static void take_back(struct readers *r)
+{
+    for (struct batch *b = r->batches; b; b = b->next) {
+        struct reader_job *first = atomic_exchange(&b->rest, NULL), *last = first;
+
+        if (first == NULL) continue;
+        for (r->queued++; last->next; last = last->next) r->queued++;
+        last->next = r->first;
+        if (r->first == NULL) r->end = &last->next;
+        r->first = first;
+    }
+    if (r->first && r->idle > 0) pthread_cond_signal(&r->work);
 }
 
 /* Several at once when many wait: fewer trips through the lock; but leave some for the
@@ -58,6 +98,7 @@ static void *reader_main(void *arg)
 {
     struct readers *r = arg;
     struct db_reader *conn = NULL;
+    struct batch batch = {0};
     struct why why = {0};
     bool extra;
 
@@ -84,16 +125,18 @@ static void *reader_main(void *arg)
         }
         if (r->first == NULL && (r->stopping || timed_out)) break;
         jobs = take(r);
+        batch_begin(r, &batch, jobs);
         /* Who submitted the next may have seen idle threads, woken but not yet awake. */
-        if (r->first && r->idle == 0 && !r->watching) {
+        if ((r->batches || (r->first && r->idle == 0)) && !r->watching) {
             r->watching = true;
             pthread_cond_signal(&r->starve);
         }
         pthread_mutex_unlock(&r->lock);
         if (conn == NULL) /* what was missing then may be there now */
             (void)!db_reader_open(r->db, &conn, NULL);
-        run_all(jobs, conn);
+        run_all(&batch, conn);
         pthread_mutex_lock(&r->lock);
+        batch_end(r, &batch);
     }
     r->serving--;
     pthread_mutex_unlock(&r->lock);
@@ -139,7 +182,7 @@ static void *watcher_main(void *arg)
     while (!r->stopping) {
         struct timespec until;
 
-        if (r->first == NULL) {
+        if (r->first == NULL && r->batches == NULL) {
             r->watching = false;
             pthread_cond_wait(&r->starve, &r->lock);
             r->watching = true;
@@ -148,6 +191,7 @@ static void *watcher_main(void *arg)
         in_ms(&until, STARVED_MS);
         while (!r->stopping && pthread_cond_timedwait(&r->starve, &r->lock, &until) == 0)
             continue;
+        take_back(r);
         if (r->first && r->idle == 0 && r->threads < r->max &&
             clock_mono_ns(clock_real()) - r->first->since_ns > STARVED_MS * 1000000ULL)
             (void)spawn(r); /* no thread to be had: the job waits, as it would have */

@@ -86,6 +86,35 @@ static void quick_jobs_do_not_wait_for_slow_ones(void **state)
     db_close(d);
 }
 
+/* A thread takes several jobs when many wait. */
+static void what_was_taken_with_a_slow_job_does_not_wait_for_it(void **state)
+{
+    struct db *d = open_db();
+    struct why why = {0};
+
+    (void)state;
+    for (int round = 0; round < 20; round++) {
+        struct readers *r = NULL;
+        struct job first, slow, quick[3];
+        atomic_bool begin = false, go = false;
+        bool ok = true;
+
+        assert_int_equal(readers_start(&r, d, 1, 4, NULL, &why), ERR_OK);
+        submit(r, &first, &begin);
+        usleep(1000); /* it has been taken, alone */
+        submit(r, &slow, &go);
+        for (int i = 0; i < 3; i++) submit(r, &quick[i], NULL);
+        atomic_store(&begin, true);
+        for (int i = 0; i < 3; i++) ok = ok && ends(&quick[i]);
+        atomic_store(&go, true);
+        readers_stop(r);
+        readers_free(r);
+        assert_true(ok);
+        assert_true(atomic_load(&slow.done));
+    }
+    db_close(d);
+}
+
 static void a_connection_that_could_not_be_opened_is_tried_again(void **state)
 {
     struct db_options o = {.path = "readers.sqlite", .scratch_dir = "."};
@@ -134,6 +163,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quick_jobs_do_not_wait_for_slow_ones),
+        cmocka_unit_test(what_was_taken_with_a_slow_job_does_not_wait_for_it),
         cmocka_unit_test(a_connection_that_could_not_be_opened_is_tried_again),
         cmocka_unit_test(what_comes_after_the_end_is_run_without_a_connection),
     };
