@@ -33,6 +33,7 @@ struct dir {
 struct dir_change { /* inode: name is it; from: renamed; neither: unlinked */
     char name[NAME_MAX_BYTES], from[NAME_MAX_BYTES];
     struct inode *inode;
+    struct inode *moved; /* a file that changes its name */
     bool directory; /* unlinked, with what it held in the last version that was synced */
 };
 
@@ -66,7 +67,7 @@ static void *bigger(void *p, size_t size)
     return must(realloc(p, size > 0 ? size : 1));
 }
 
-/* --- directories ------------------------------------------------------------------ */
+/* --- directories --------------------------------------------------------------- */
 
 static struct name *dir_find(struct dir *d, const char *name)
 {
@@ -137,10 +138,11 @@ static void dir_apply(struct dir *d, const struct dir_change *c)
         dir_put(d, c->name, c->inode);
     } else if (c->from[0] == '\0') {
         dir_remove(d, c->name);
-    } else if ((from = dir_find(d, c->from)) != NULL) {
-        struct inode *inode = from->inode;
-        dir_remove(d, c->from);
-        dir_put(d, c->name, inode);
+    } else if (c->moved != NULL) {
+        /* What moves is the file, not whatever bears its old name on the disk. */
+        from = dir_find(d, c->from);
+        if (from != NULL && from->inode == c->moved) dir_remove(d, c->from);
+        dir_put(d, c->name, c->moved);
     } else {
         for (size_t i = 0; i < d->n; i++) move_name(d->names[i].name, c->from, c->name);
     }
@@ -157,10 +159,15 @@ static void dir_change(struct faulty *f, const char *name, const char *from,
     snprintf(c->name, sizeof c->name, "%s", name);
     snprintf(c->from, sizeof c->from, "%s", from);
     c->inode = inode;
+    if (inode == NULL && from[0] != '\0') {
+        struct name *moving = dir_find(&f->now, from);
+
+        c->moved = moving != NULL ? moving->inode : NULL;
+    }
     dir_apply(&f->now, c);
 }
 
-/* --- files ------------------------------------------------------------------------ */
+/* --- files --------------------------------------------------------------------- */
 
 static struct inode *inode_new(struct faulty *f)
 {
@@ -254,7 +261,7 @@ static void inode_crash(struct inode *i, struct rand *r, size_t granule)
     i->synced = memcpy(bigger(NULL, len), out, len);
 }
 
-/* --- the operations --------------------------------------------------------------- */
+/* --- the operations ------------------------------------------------------------ */
 
 /* Every operation comes through here.  *dying: power goes while it is under way. */
 static enum err begin(struct faulty *f, bool *dying, bool changes, const char *what,
@@ -510,7 +517,7 @@ static void inode_free(struct inode *i)
     free(i);
 }
 
-/* --- the disk --------------------------------------------------------------------- */
+/* --- the disk ------------------------------------------------------------------ */
 
 struct faulty *faulty_new(void)
 {
