@@ -12,6 +12,7 @@
 #include "core/cluster/gathering.h"
 #include "core/cluster/internal.h"
 #include "core/cluster/promote.h"
+#include "core/cluster/keep.h"
 #include "core/cluster/reap.h"
 #include "core/net/resolve.h"
 #include "core/raft/raft.h"
@@ -27,6 +28,7 @@ struct membership {
     struct resolver *resolver; /* owned, as the next three */
     struct promoter *promoter;
     struct reaper *reaper;       /* NULL: nobody is reaped */
+    struct keeper *keeper;       /* NULL: this node does not want to vote */
     struct gathering *gathering; /* NULL without -bootstrap-expect */
     struct list joinings, notifies;
 };
@@ -54,6 +56,8 @@ enum err membership_new(struct membership **out, const struct membership_options
     e = arena_failed(&m->names) ? why_set(why, ERR_NOMEM, "out of memory") : ERR_OK;
     if (!e) e = resolver_new(&m->resolver, node_base(o->node), why);
     if (!e) e = promoter_new(&m->promoter, o->node, o->logger, why);
+    if (!e && node_wants_to_vote(o->node) && node_net(o->node))
+        e = keeper_new(&m->keeper, o->node, m->o.id, m->o.raft_addr, o->logger, why);
     if (!e && (o->reap_voter_ms || o->reap_replica_ms)) {
         struct reaper_options ro = {.node = o->node,
                                     .logger = o->logger,
@@ -585,6 +589,7 @@ void membership_free(struct membership *m)
         notify_end(LIST_ITEM(m->notifies.next, struct notify, link), ERR_CLOSED,
                    "store not open");
     reaper_free(m->reaper);
+    keeper_free(m->keeper);
     promoter_free(m->promoter);
     resolver_free(m->resolver);
     gathering_free(m->gathering);

@@ -992,6 +992,11 @@ struct event_base *node_base(struct node *n)
     return n->base;
 }
 
+bool node_wants_to_vote(const struct node *n)
+{
+    return !n->o.non_voter;
+}
+
 struct net *node_net(struct node *n)
 {
     return n->net;

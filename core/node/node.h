@@ -100,6 +100,9 @@ const char *node_scratch_dir(const struct node *n);
 bool node_post(struct node *n, struct mail *m,
                void (*deliver)(struct mail *m, void *node));
 
+/* Any thread: false for a read replica (-raft-non-voter). */
+bool node_wants_to_vote(const struct node *n);
+
 /* Any thread: the leader's id and Raft address, "" if unknown.  True if it is known. */
 bool node_leader(struct node *n, char *id, size_t id_size, char *addr, size_t addr_size);
 

@@ -213,6 +213,20 @@ static void a_replica_stays_one_until_it_asks(void **state)
     nodes_free(s);
 }
 
+/* As when the leader that took it in stopped leading before the promotion. */
+static void who_wants_to_vote_and_was_forgotten_asks_again(void **state)
+{
+    struct nodes *s = one_and_others(2);
+    struct why why = {0};
+
+    (void)state;
+    assert_int_equal(join_as(&s->n[1], &s->n[0], false, &why), ERR_OK);
+    WAIT_MEMBERS(&s->n[1], "n1 n2?");
+    WAIT_MEMBERS(&s->n[1], "n1 n2");
+    WAIT_FOR(settled(s));
+    nodes_free(s);
+}
+
 static void a_member_moves(void **state)
 {
     struct nodes *s = three();
@@ -481,6 +495,7 @@ int main(void)
         cmocka_unit_test(joining_again_changes_nothing),
         cmocka_unit_test(those_who_join_at_once_join_one_by_one),
         cmocka_unit_test(a_replica_stays_one_until_it_asks),
+        cmocka_unit_test(who_wants_to_vote_and_was_forgotten_asks_again),
         cmocka_unit_test(a_member_moves),
         cmocka_unit_test(an_empty_disk_under_a_voters_id_starts_anew),
         cmocka_unit_test(what_the_leader_refuses),
