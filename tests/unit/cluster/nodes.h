@@ -149,12 +149,12 @@ static inline struct nodes *nodes_new(size_t count)
     for (size_t i = 0; i < count; i++) {
         struct member_node *m = &s->n[i];
 
-        snprintf(m->id, sizeof m->id, "n%zu", i + 1);
+        snprintf(m->id, sizeof m->id, "n%u", (unsigned)(i + 1) % 100);
         snprintf(m->dir, sizeof m->dir, "%s/%s", s->dir, m->id);
         assert_int_equal(mkdir(m->dir, 0700), 0);
         snprintf(m->bind, sizeof m->bind, "127.0.0.1:%u", free_port());
         strcpy(m->addr, m->bind);
-        snprintf(m->http, sizeof m->http, "127.0.0.1:%zu", 14001 + i);
+        snprintf(m->http, sizeof m->http, "127.0.0.1:%u", (unsigned)(14001 + i) % 65536);
         snprintf(m->url, sizeof m->url, "http://%s", m->http);
         assert_int_equal(metrics_new(&m->metrics), ERR_OK);
         if (getenv("LOG"))
