@@ -27,6 +27,7 @@ static void draw_character(struct sim *w)
     if (c->voters == 7) c->non_voters = 0;
     c->loss = ONE_OF(w, 0, 0, 5, 50, 200);
     c->duplicate = ONE_OF(w, 0, 0, 20, 200);
+    c->meddle = ONE_OF(w, 0, 100, 500);
     c->quick = ONE_OF(w, 0, 200, 900);
     c->delay_us = ONE_OF(w, 300, 1000, 3000, 10000, 40000);
     c->sync_us = ONE_OF(w, 100, 1000, 5000, 20000, 60000);
@@ -41,7 +42,7 @@ static void draw_character(struct sim *w)
     c->pause = ONE_OF(w, 0, 0, 1, 4);
     c->disk = ONE_OF(w, 0, 0, 1, 3);
     c->stream_cut = ONE_OF(w, 0, 20, 200);
-    c->skew_ppm = ONE_OF(w, 0, 100, 50000, 300000);
+    c->skew_ppm = ONE_OF(w, 0, 100, 50000, 500000);
     c->trailing = ONE_OF(w, 0, 3, 20);
     c->segment_bytes = ONE_OF(w, 4 << 10, 16 << 10, 128 << 10);
     c->chunk_bytes = ONE_OF(w, 2000, 10000, 100000);
@@ -50,6 +51,23 @@ static void draw_character(struct sim *w)
     c->cache_bytes = ONE_OF(w, 1, 2000, 20000, 0);
     c->uncommitted_bytes = ONE_OF(w, 1000, 20000, 0);
     c->chaos_ms = ONE_OF(w, 3000, 6000, 12000);
+    if (sim_chance(w, 100)) { /* configurations that succeed one another quickly */
+        c->voters = ONE_OF(w, 2, 4, 4, 4);
+        c->meddle = 900;
+        c->change = 15;
+        c->partition = ONE_OF(w, 3, 8);
+        c->crash = ONE_OF(w, 0, 1);
+        c->delay_us = ONE_OF(w, 300, 3000);
+        c->sync_us = 1000;
+        c->loss = 0;
+    } else if (sim_chance(w, 100)) { /* leaders that do not know they are none */
+        c->voters = ONE_OF(w, 3, 5);
+        c->partition = 8;
+        c->read = 200;
+        c->skew_ppm = 500000;
+        c->crash = 0;
+        c->delay_us = 300;
+    }
 }
 
 /* --- bad luck ------------------------------------------------------------------ */
@@ -64,10 +82,8 @@ static struct host *some_up(struct sim *w)
 }
 
 /* A node alone or with one other: where old terms live on to meet new ones. */
-static void isolate(struct sim *w, int node, bool with_another)
+static void isolate(struct sim *w, int node, int companion)
 {
-    int companion = with_another ? (int)sim_below(w, HOSTS) : -1;
-
     memset(w->cut, 0, sizeof w->cut);
     for (int k = 0; k < HOSTS; k++)
         if (k != companion && k != node) w->cut[node][k] = w->cut[k][node] = true;
@@ -98,7 +114,8 @@ static void partition(struct sim *w)
             for (int k = 0; k < HOSTS; k++)
                 w->cut[i][k] = ((side >> i) ^ (side >> k)) & 1;
     }
-    if (how >= 4 && leader) isolate(w, leader->number - 1, how == 5);
+    if (how >= 4 && leader)
+        isolate(w, leader->number - 1, how == 5 ? (int)sim_below(w, HOSTS) : -1);
     for (int i = 0; i < HOSTS; i++) w->cut[i][i] = false;
 }
 
@@ -150,7 +167,8 @@ static void hurt_disk(struct sim *w)
     }
 }
 
-static void change(struct host *h)
+/* Gives whom it was about. */
+static struct host *change(struct host *h)
 {
     struct sim *w = h->w;
     const struct raft_config *c = raft_config(h->raft);
@@ -159,8 +177,8 @@ static void change(struct host *h)
     uint64_t index;
     enum err e;
 
-    if (!put && c->n <= 1) return;
-    if (put && c->n >= 7 && !raft_config_find(c, target->id)) return;
+    if (!put && c->n <= 1) return target;
+    if (put && c->n >= 7 && !raft_config_find(c, target->id)) return target;
     if (!target->up && put && !target->member_of_story) {
         target->member_of_story = true;
         start(target);
@@ -170,6 +188,31 @@ static void change(struct host *h)
     w->stats.changes += e == ERR_OK;
     sim_say(w, 1, h, "%s %s: %s", put ? "puts" : "removes", target->id, err_name(e));
     host_turn_end(h);
+    return target;
+}
+
+/* New leaders are where most can go wrong: what they were left with is not settled. */
+static void meddle(struct sim *w, struct event *e)
+{
+    struct host *h = e->host, *about = NULL;
+
+    if (w->calm || raft_role(h->raft) != RAFT_LEADER) return;
+    if (w->c.change && sim_chance(w, 700)) about = change(h);
+    if (w->c.partition && sim_chance(w, 500)) {
+        if (about == NULL || sim_chance(w, 300)) about = &w->hosts[sim_below(w, HOSTS)];
+        isolate(w, h->number - 1, sim_chance(w, 700) ? about->number - 1 : -1);
+        sim_say(w, 1, h, "is alone, or nearly");
+    } else if (w->c.crash && sim_chance(w, 300)) {
+        host_end(h, HOST_POWER);
+    }
+}
+
+void chaos_elected(struct host *h)
+{
+    struct sim *w = h->w;
+
+    if (w->calm || w->story || !sim_chance(w, w->c.meddle)) return;
+    host_post(h, sim_below(w, 3 * (uint64_t)w->c.delay_us), meddle, NULL, NULL);
 }
 
 static void transfer(struct host *h)
@@ -207,7 +250,7 @@ static void do_chaos(struct sim *w)
     case 0: client_chaos(w, false); break;
     case 1: client_chaos(w, true); break;
     case 2:
-        if (leader && leader->paused_until <= w->now) change(leader);
+        if (leader && leader->paused_until <= w->now) (void)change(leader);
         break;
     case 3:
         if (any && any->paused_until <= w->now) host_snapshot(any, sim_below(w, 12));

@@ -144,6 +144,7 @@ static void check_leader(struct host *h)
                      w->leader_of[term], term);
     w->stats.elections++;
     w->leader_of[term] = h->number;
+    chaos_elected(h);
     for (uint64_t i = raft_snapshot_index(h->raft) + 1; i <= w->max_commit; i++) {
         const struct slot *at = slot_at(w, i);
 

@@ -22,7 +22,7 @@ struct asked { /* a call while a host has it */
     struct arena arena;
     Rqlite__QueryRequest query;
     struct sim *w;
-    uint64_t op;
+    uint64_t op, floor; /* floor: what had been committed when the host was asked */
     struct host *host;
     uint64_t *ids;
     size_t n, cap;
@@ -439,6 +439,7 @@ static void arrive(struct sim *w, struct event *e)
     CHECK(a != NULL);
     a->w = w;
     a->op = o->id;
+    a->floor = w->max_commit;
     a->host = o->host;
     a->sink.ops = &sink_ops;
     arena_init(&a->arena, 0);
@@ -446,6 +447,17 @@ static void arrive(struct sim *w, struct event *e)
         ask_read(a, o);
     else
         ask_write(a, o);
+}
+
+void client_check_read(struct host *h, const struct call_query *c)
+{
+    const struct asked *a = LIST_ITEM(c, struct asked, q);
+
+    if (c->request->level == RQLITE__LEVEL__LINEARIZABLE && h->published.index < a->floor)
+        sim_violated(h->w,
+                     "stale read: %" PRIu64 " on %s is made at %" PRIu64 ", but %" PRIu64
+                     " had committed before it was asked",
+                     a->op, h->id, h->published.index, a->floor);
 }
 
 struct op *client_begin(struct sim *w, int client, struct host *h, enum op_kind kind,
@@ -481,9 +493,15 @@ struct op *client_begin(struct sim *w, int client, struct host *h, enum op_kind 
 static struct host *some_host(struct sim *w)
 {
     struct host *h = sim_leader(w);
+    int at = (int)sim_below(w, HOSTS);
 
-    if (h && sim_chance(w, 850)) return h;
-    h = &w->hosts[sim_below(w, HOSTS)];
+    if (h && sim_chance(w, 600)) return h;
+    for (int i = 0; i < HOSTS && sim_chance(w, 900);
+         i++) { /* some still ask a former one */
+        h = &w->hosts[(at + i) % HOSTS];
+        if (h->up && h->is_leader) return h;
+    }
+    h = &w->hosts[at];
     return h->up ? h : NULL;
 }
 

@@ -145,7 +145,7 @@ static void wal_start(struct host *h)
 {
     struct batch *b;
 
-    if (h->wal_busy || h->wal_queue.first == NULL) return;
+    if (h->wal_busy || h->wal_queue.first == NULL || h->disk_held) return;
     b = calloc(1, sizeof *b);
     CHECK(b != NULL);
     b->jobs = queue_take(&h->wal_queue);
@@ -153,6 +153,12 @@ static void wal_start(struct host *h)
     h->batch = b;
     if (sim_chance(h->w, 500)) wal_work(h, b);
     host_post(h, 20 + sim_below(h->w, h->w->c.sync_us), wal_end, drop_batch, b);
+}
+
+void host_hold_disk(struct host *h, bool hold)
+{
+    h->disk_held = hold;
+    if (!hold && h->up) wal_start(h);
 }
 
 /* Jobs that the node thread carries out itself. */
@@ -177,7 +183,7 @@ static bool sync_here(struct host *h, const struct wal_job *job)
 {
     if (h->at_wal > 0 || job->kind != WAL_JOB_PERSIST) return false;
     if (!job->has_work && !job->drop_before) return true;
-    return job->n_entries <= SYNC_HERE_MAX && !h->slow_disk;
+    return job->n_entries <= SYNC_HERE_MAX && !h->slow_disk && !h->disk_held;
 }
 
 static void port_to_wal(void *host, struct wal_job *job)
@@ -293,8 +299,11 @@ static void timer(struct sim *w, struct event *e)
     struct host *h = e->host;
     uint64_t now = host_now_ms(h);
 
-    (void)w;
     if (e->number != h->timer_serial) return; /* set anew since */
+    if (w->candidate && w->candidate != h && raft_role(h->raft) != RAFT_LEADER) {
+        sim_post(w, 10 * MS, *e);
+        return;
+    }
     h->timer_at = UINT64_MAX;
     if (now >= member_deadline_ms(h->member)) member_tick(h->member, now);
     host_turn_end(h);
@@ -331,6 +340,15 @@ void host_turn_end(struct host *h)
     h->caught_up = h->is_leader && member_caught_up(h->member);
     check_turn(h);
     set_timer(h);
+}
+
+void host_hurry(struct host *h, uint64_t ms)
+{
+    h->clock_offset_us += (int64_t)(ms * MS);
+    h->timer_at = UINT64_MAX; /* it was set by the clock as it was */
+    if (h->paused_until > h->w->now) return;
+    member_tick(h->member, host_now_ms(h));
+    host_turn_end(h);
 }
 
 /* --- ports --------------------------------------------------------------------- */
@@ -594,6 +612,7 @@ static void read_now(struct sim *w, struct event *e)
         sim_violated(h->w, "%s: no read connection", h->id);
         return;
     }
+    client_check_read(h, c);
     req.stmts = command_statements(c->arena, c->request->statements, req.n);
     c->call.why.code =
         db_reader_query(h->reader, &req, &c->call.cancelled, c->sink, &c->call.why);
@@ -614,9 +633,9 @@ static void query_mail(struct sim *w, struct event *e)
     Rqlite__Level level = c->request->level;
     uint64_t now = host_now_ms(h);
 
-    (void)w;
-    /* The first such read of a term goes through the log. */
-    if (level == RQLITE__LEVEL__LINEARIZABLE &&
+    /* The first such read of a term goes through the log: for those who look at its
+     * index, so it must be right without, too. */
+    if (level == RQLITE__LEVEL__LINEARIZABLE && (w->story || sim_chance(w, 400)) &&
         member_strong_read_term(h->member) != raft_term(h->raft))
         level = RQLITE__LEVEL__STRONG;
     if (level == RQLITE__LEVEL__WEAK)
@@ -885,7 +904,7 @@ void host_end(struct host *h, enum host_end how)
     } else if (!faulty_dead(h->disk)) {
         faulty_die(h->disk); /* closing is for the memory's sake only */
     }
-    h->up = false;
+    h->up = h->disk_held = false;
     member_stop(h->member, ERR_CLOSED, "store not open");
     free_jobs(queue_take(&h->wal_queue));
     free_jobs(queue_take(&h->own_jobs));

@@ -104,6 +104,7 @@ struct host {
     struct queue wal_queue, own_jobs, apply_queue;
     struct batch *batch; /* of jobs the wal thread is at */
     bool wal_busy, apply_busy, slow_disk, turn_posted;
+    bool disk_held; /* by a story: what the wal thread is given stays there */
     size_t at_wal;
     uint64_t wal_back_at; /* reports of the wal thread stay in order */
     struct {
@@ -143,6 +144,8 @@ void host_execute(struct host *h, struct call_execute *c);
 void host_query(struct host *h, struct call_query *c);
 void host_snapshot(struct host *h, uint64_t trailing);
 /* The bytes of the simulated file, as a real one of the same name. */
+void host_hurry(struct host *h, uint64_t ms); /* its clock jumps ahead */
+void host_hold_disk(struct host *h, bool hold);
 void host_export(struct host *h, const char *path);
 
 /* --- network.c ----------------------------------------------------------------- */
@@ -186,6 +189,8 @@ struct seen { /* what is known of a key: the order of its writes, which only gro
 
 struct op *client_begin(struct sim *w, int client, struct host *h, enum op_kind kind,
                         int key, Rqlite__Level level);
+/* A read of the database is made: may it be, yet? */
+void client_check_read(struct host *h, const struct call_query *c);
 void client_chaos(struct sim *w, bool read); /* a client with nothing to do asks for it */
 /* On a host that has everything: was everything done that was acknowledged, and nothing
  * twice? */
@@ -221,7 +226,8 @@ struct character { /* of a run */
     uint32_t loss, duplicate, quick; /* per mille; quick: of the disk's work */
     uint32_t delay_us, sync_us, apply_us;
     uint32_t propose, read, crash, partition, change, transfer, snapshot, pause, disk,
-        stream_cut; /* weights */
+        stream_cut;  /* weights */
+    uint32_t meddle; /* per mille: of elections that something follows at once */
     uint32_t skew_ppm, trailing, segment_bytes, chunk_bytes;
     uint32_t append_bytes, inflight_bytes, cache_bytes, uncommitted_bytes;
     uint32_t chaos_ms;
@@ -239,6 +245,7 @@ struct sim {
     struct event *heap;
     size_t n_heap, cap_heap;
     bool cut[HOSTS][HOSTS], calm, story;
+    struct host *candidate; /* of a story: nobody else's timer makes it campaign */
     struct character c;
     uint64_t max_steps;
 
@@ -272,6 +279,7 @@ struct host *sim_leader(struct sim *w);
 bool chaos_run(struct sim *w, const char *root, uint64_t seed, uint32_t nodes,
                uint64_t steps, int trace);
 void chaos_calm(struct sim *w);
+void chaos_elected(struct host *h); /* it leads for the first time in its term */
 bool chaos_converge(struct sim *w, uint64_t within_ms);
 /* Number of scenarios that did not come out as recorded; *n counts all. */
 size_t scenario_run_all(const char *root, const char *dir, const char *match, bool update,
