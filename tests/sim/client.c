@@ -357,8 +357,8 @@ static Rqlite__Statement *statement(struct arena *a, const char *sql, size_t n)
 }
 
 static const char *const setup_sql[] = {
-    "CREATE TABLE IF NOT EXISTS ops(seq INTEGER PRIMARY KEY, id INTEGER, key INTEGER, "
-    "pad INTEGER, r INTEGER DEFAULT (random()), t TEXT DEFAULT (strftime('%f','now')))",
+    ("CREATE TABLE IF NOT EXISTS ops(seq INTEGER PRIMARY KEY, id INTEGER, key INTEGER, "
+     "pad INTEGER, r INTEGER DEFAULT (random()), t TEXT DEFAULT (strftime('%f','now')))"),
     "CREATE TABLE IF NOT EXISTS counters(key INTEGER PRIMARY KEY, n INTEGER)",
     "INSERT OR IGNORE INTO counters VALUES(0,0),(1,0),(2,0),(3,0)"};
 
