@@ -260,7 +260,7 @@ def test_http2_without_tls_on_the_same_port(ready):
     assert re.search(rb"\[\+\]node ok\n\[\+\]leader ok", got)
 
 
-def test_boot_of_what_is_no_database(ready):
+def test_boot_wrong_bodies(ready):
     for body in (b"", b"short", b"SQLite format 3\0" + bytes(100)):
         answer = ready.post("/boot", body)
         assert answer.status == 400 and answer.text == "invalid SQLite data\n", answer
