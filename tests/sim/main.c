@@ -20,7 +20,7 @@
 #include "tests/sim/mutants.h"
 #include "tests/sim/sim.h"
 
-enum { JOBS_MAX = 64, FAILURES_SHOWN = 5 };
+enum { JOBS_MAX = 64, FAILURES_SHOWN = 5, REPLAY_EVERY = 100 };
 
 struct options {
     uint64_t first, seeds, steps;
@@ -43,6 +43,7 @@ struct worker { /* shared with it */
 
 static char top[64];  /* of this run */
 static char root[80]; /* of this process */
+static volatile sig_atomic_t stopped;
 
 static void make_top(void)
 {
@@ -57,6 +58,12 @@ static void make_top(void)
         exit(2);
     }
     snprintf(root, sizeof root, "%s", top);
+}
+
+static void on_signal(int number)
+{
+    (void)number;
+    stopped = 1;
 }
 
 static void remove_top(void)
@@ -90,7 +97,8 @@ static void print_stats(const struct sim_stats *s)
            s->disk_deaths, s->kills, s->disk_errors, s->restarts);
 }
 
-static bool run_seed(const struct options *o, uint64_t seed, struct worker *me)
+static bool run_seed(const struct options *o, uint64_t seed, struct worker *me,
+                     uint64_t *digest)
 {
     struct sim *w = malloc(sizeof *w);
     bool ok;
@@ -101,15 +109,29 @@ static bool run_seed(const struct options *o, uint64_t seed, struct worker *me)
     if (!ok) snprintf(me->text, sizeof me->text, "%s", w->violation);
     if (o->one && ok)
         printf("seed %" PRIu64 ": fine, digest %016" PRIx64 "\n", seed, w->digest);
+    *digest = w->digest;
     sim_free(w);
     free(w);
     return ok;
 }
 
+/* A seed that does not replay is no help to anybody: now and then, see that it does. */
+static bool check_seed(const struct options *o, uint64_t seed, struct worker *me)
+{
+    uint64_t first, second;
+
+    if (!run_seed(o, seed, me, &first)) return false;
+    if (seed % REPLAY_EVERY != 0) return true;
+    if (!run_seed(o, seed, me, &second)) return false;
+    if (first == second) return true;
+    snprintf(me->text, sizeof me->text, "it went otherwise the second time");
+    return false;
+}
+
 _Noreturn static void work(const struct options *o, struct worker *me, uint64_t step)
 {
     for (; me->seed < o->first + o->seeds; me->seed += step) {
-        if (!run_seed(o, me->seed, me)) {
+        if (!check_seed(o, me->seed, me)) {
             me->failed = true;
             exit(1);
         }
@@ -140,6 +162,8 @@ static pid_t start_worker(const struct options *o, struct worker *me, unsigned n
     fflush(NULL);
     pid = fork();
     if (pid == 0) {
+        (void)signal(SIGINT, SIG_DFL);
+        (void)signal(SIGTERM, SIG_DFL);
         snprintf(root, sizeof root, "%s/%u", top, number);
         if (mkdir(root, 0700) != 0 && errno != EEXIST) _exit(2);
         work(o, me, o->jobs);
@@ -182,6 +206,12 @@ static uint64_t run_seeds(const struct options *o, bool until_one, uint64_t *pas
         int status;
         pid_t pid = wait(&status);
 
+        if (pid < 0 && stopped) { /* SIGINT: the workers got it, too */
+            for (unsigned k = 0; k < o->jobs; k++)
+                if (pids[k] > 0) kill(pids[k], SIGTERM);
+            remove_top();
+            exit(130);
+        }
         for (unsigned i = 0; i < o->jobs; i++) {
             if (pids[i] != pid) continue;
             running--;
@@ -281,9 +311,10 @@ static void usage(void)
 static int run_one(struct options *o)
 {
     struct worker me = {0};
+    uint64_t digest;
 
     o->one = true;
-    if (run_seed(o, o->first, &me)) return 0;
+    if (run_seed(o, o->first, &me, &digest)) return 0;
     printf("seed %" PRIu64 ": %s\n", o->first, me.text);
     return 1;
 }
@@ -348,8 +379,10 @@ int main(int argc, char **argv)
     }
     if (o.jobs < 1) o.jobs = 1;
     if (o.jobs > JOBS_MAX) o.jobs = JOBS_MAX;
-    if (o.seeds == 0) o.seeds = mutations ? 3000 : 2000;
+    if (o.seeds == 0) o.seeds = mutations ? 10000 : 2000;
     make_top();
+    sigaction(SIGINT, &(struct sigaction){.sa_handler = on_signal}, NULL);
+    sigaction(SIGTERM, &(struct sigaction){.sa_handler = on_signal}, NULL);
     c = 0;
     if (scenarios) {
         c = run_scenarios(match, update);
