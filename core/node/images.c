@@ -85,7 +85,7 @@ static bool back(struct images *x, struct mail *m,
     return x->o.ports->back(x->o.host, m, deliver);
 }
 
-/* --- taking ----------------------------------------------------------------------- */
+/* --- taking -------------------------------------------------------------------- */
 
 static void try_wants(struct images *x);
 
@@ -221,7 +221,7 @@ bool images_taking(const struct images *x)
     return x->taking != NULL;
 }
 
-/* --- sending ---------------------------------------------------------------------- */
+/* --- sending ------------------------------------------------------------------- */
 
 static void want_remove(struct images *x, size_t i)
 {
@@ -368,7 +368,7 @@ void image_out_close(struct image_out *o)
     memset(o, 0, sizeof *o);
 }
 
-/* --- receiving -------------------------------------------------------------------- */
+/* --- receiving ----------------------------------------------------------------- */
 
 static void in_free(struct image_in *in)
 {

@@ -60,16 +60,14 @@ MUST_USE enum err images_new(struct images **out, const struct images_options *o
  * allowed. */
 void images_free(struct images *x);
 
-/* --- taking ---------------------------------------------------------------------------
- */
+/* --- taking -------------------------------------------------------------------- */
 
 /* Begin to take one exactly after the entries handed over so far; ends in taken().
  * ERR_BUSY: one is being taken.  ERR_NOTHING, ERR_NOMEM. */
 MUST_USE enum err images_take(struct images *x, uint64_t trailing, struct why *why);
 bool images_taking(const struct images *x);
 
-/* --- sending --------------------------------------------------------------------------
- */
+/* --- sending ------------------------------------------------------------------- */
 
 /* Raft wants a member to get one that reaches at least min_index. */
 void images_send(struct images *x, const char *peer, uint64_t min_index);
@@ -98,8 +96,7 @@ MUST_USE enum err image_out_next(struct image_out *o, const Rqlite__SnapshotChun
                                  struct why *why);
 void image_out_close(struct image_out *o); /* safe on one that is all zero */
 
-/* --- receiving ------------------------------------------------------------------------
- */
+/* --- receiving ----------------------------------------------------------------- */
 
 /* ERR_BUSY: another one is being received. */
 MUST_USE enum err images_receive(struct images *x, struct image_in **out, void *user,
