@@ -255,11 +255,27 @@ static void joining_done(struct joining *j, const struct raft_config *c)
     joining_joined(j);
 }
 
+/* What to do depends on who is there: so it is decided for one at a time, when no other
+ * change is on its way.  Two who saw the same address free would both take it. */
+static bool another_changes(const struct joining *j)
+{
+    for (struct list *l = j->m->joinings.next; l != &j->m->joinings; l = l->next) {
+        const struct joining *other = LIST_ITEM(l, struct joining, link);
+
+        if (other != j && other->changing) return true;
+    }
+    return false;
+}
+
 static void joining_step(struct joining *j)
 {
     struct raft_config c;
     char text[RAFT_ADDR_MAX + 80];
 
+    if (another_changes(j)) {
+        joining_retry(j);
+        return;
+    }
     if (!node_is_leader(j->m->o.node)) {
         joining_elsewhere(j);
         return;
