@@ -30,7 +30,7 @@ static struct call_query *query_of(struct call *c)
     return LIST_ITEM(c, struct call_query, call);
 }
 
-static void not_leader(struct node *n, struct call *c)
+void call_not_leader(struct node *n, struct call *c)
 {
     if (atomic_load(&n->has_leader))
         call_fail(c, ERR_NOT_LEADER, "not leader");
@@ -82,7 +82,7 @@ void node_execute(struct node *n, struct call_execute *c)
     if (!open || !atomic_load(&n->is_leader)) {
         blob_unref(c->request);
         c->request = NULL;
-        if (!refuse_closed(n, &c->call)) not_leader(n, &c->call);
+        if (!refuse_closed(n, &c->call)) call_not_leader(n, &c->call);
         return;
     }
     begin(n, &c->call);
@@ -201,7 +201,7 @@ static void serve_read(struct node *n, struct call_query *c, Rqlite__Level level
         return;
     }
     if (!atomic_load(&n->is_leader)) {
-        not_leader(n, &c->call);
+        call_not_leader(n, &c->call);
         return;
     }
     if (level == RQLITE__LEVEL__WEAK) {
@@ -523,7 +523,7 @@ static bool begin_change(struct node *n, struct call *c)
 
     if (e == ERR_BUSY || e == ERR_NOT_READY || e == ERR_TRANSFER) return false;
     if (e == ERR_NOT_LEADER) {
-        not_leader(n, c);
+        call_not_leader(n, c);
     } else if (e) {
         call_fail(c, e,
                   e == ERR_INVALID ? "need at least one voter in configuration"
@@ -593,7 +593,7 @@ void node_change(struct node *n, struct call_change *c)
 {
     if (refuse_closed(n, &c->call)) return;
     if (!atomic_load(&n->is_leader)) {
-        not_leader(n, &c->call);
+        call_not_leader(n, &c->call);
         return;
     }
     begin(n, &c->call);
@@ -646,7 +646,7 @@ static void hand_over_refused(struct node *n, enum err e)
 
     n->handing_over = c->next;
     if (e == ERR_NOT_LEADER)
-        not_leader(n, c);
+        call_not_leader(n, c);
     else if (e == ERR_TRANSFER)
         call_fail(c, e, "leadership transfer in progress");
     else if (!s->wait && s->id == NULL)
@@ -693,7 +693,7 @@ void node_step_down(struct node *n, struct call_step_down *c)
 {
     if (refuse_closed(n, &c->call)) return;
     if (!atomic_load(&n->is_leader)) {
-        not_leader(n, &c->call);
+        call_not_leader(n, &c->call);
         return;
     }
     begin(n, &c->call);

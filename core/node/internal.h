@@ -110,6 +110,8 @@ static inline uint64_t node_now_ms(const struct node *n)
 
 /* Fail a call at once, from whatever thread. */
 void call_fail(struct call *c, enum err code, const char *text);
+/* The same, because another node leads, or nobody. */
+void call_not_leader(struct node *n, struct call *c);
 
 /* Changes of membership that wait, one at a time: try the next, drop what has waited too
  * long.  After each turn, and at the deadline.  Node thread, as the next. */

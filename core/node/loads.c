@@ -84,10 +84,7 @@ void node_backup(struct node *n, struct call_backup *c)
     } else if (c->call.no_leader) {
         backup_resume(&c->call, n);
     } else if (!atomic_load(&n->is_leader)) {
-        bool known = atomic_load(&n->has_leader);
-
-        call_fail(&c->call, known ? ERR_NOT_LEADER : ERR_NO_LEADER,
-                  known ? "not leader" : "leader not found");
+        call_not_leader(n, &c->call);
     } else {
         c->call.resume = backup_resume;
         if (!node_post(n, &c->call.mail, deliver_backup))
@@ -327,10 +324,7 @@ void node_load(struct node *n, struct call_load *c)
     if (!atomic_load(&n->open)) {
         call_fail(&c->call, ERR_NOT_OPEN, "store not open");
     } else if (!atomic_load(&n->is_leader)) {
-        bool known = atomic_load(&n->has_leader);
-
-        call_fail(&c->call, known ? ERR_NOT_LEADER : ERR_NO_LEADER,
-                  known ? "not leader" : "leader not found");
+        call_not_leader(n, &c->call);
     } else {
         c->call.job.run = load_on_reader;
         readers_submit(n->readers, &c->call.job);
