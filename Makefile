@@ -29,7 +29,7 @@ CLI_LIBS   = $(call PKG_LIBS,libcurl jansson libedit) -lm
 # The packages of design 9 by their Debian names; `make deps` installs what is missing.
 PACKAGES := build-essential pkg-config libsqlite3-dev libprotobuf-c-dev protobuf-c-compiler libevent-dev \
             libnghttp2-dev node-llhttp libcurl4-openssl-dev libjansson-dev libssl-dev libcrypt-dev zlib1g-dev libedit-dev
-PACKAGES_TEST := $(PACKAGES) libcmocka-dev clang libclang-rt-14-dev clang-format python3 python3-pytest sqlite3 \
+PACKAGES_TEST := $(PACKAGES) libcmocka-dev clang libclang-rt-14-dev clang-format python3 python3-pytest python3-venv sqlite3 \
             nghttp2-client curl git
 
 # --- modules, lowest first: a module may include only those it names here (tests/lib/check-includes) ---
