@@ -177,8 +177,13 @@ bool db_text_disallowed(const char *sql, size_t len);
 
 /* --- figures ------------------------------------------------------------------------ */
 
+struct db_pool { /* connections, as the callers of this module use them */
+    uint64_t max, open, in_use, waits, waited_ns; /* max 0 = no limit */
+};
+
 /* The object of HTTP API 12.5, from any thread, through a reader of the caller's. */
-void db_reader_status(struct db_reader *r, struct doc *into);
+void db_reader_status(struct db_reader *r, const struct db_pool *ro,
+                      const struct db_pool *rw, struct doc *into);
 const char *db_sqlite_version(void);
 
 #endif

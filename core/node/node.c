@@ -105,6 +105,18 @@ static void note_lag(struct node *n, uint64_t taken_ns)
     atomic_store(&n->lag_ns, now > taken_ns ? now - taken_ns : 0);
 }
 
+static enum err apply_timed(struct node *n, struct mail *jobs, struct why *why)
+{
+    uint64_t begun_ns = clock_mono_ns(n->o.clock);
+    enum err e;
+
+    atomic_store_explicit(&n->applying, true, memory_order_relaxed);
+    e = applier_run(n->applier, jobs, why);
+    atomic_store_explicit(&n->applying, false, memory_order_relaxed);
+    metrics_time(n->o.metrics, TIMER_apply, clock_mono_ns(n->o.clock) - begun_ns);
+    return e;
+}
+
 static void *apply_main(void *arg)
 {
     struct node *n = arg;
@@ -124,7 +136,7 @@ static void *apply_main(void *arg)
             }
             continue;
         }
-        if (applier_run(n->applier, jobs, &why) != ERR_OK) {
+        if (apply_timed(n, jobs, &why) != ERR_OK) {
             atomic_store(&n->failed, true); /* so this happens once */
             n->not_applied.why = why;
             n->not_applied.mail.deliver = deliver_not_applied;
@@ -503,20 +515,22 @@ static bool may_have_forgotten(const struct node *n, const struct raft_message *
            raft_config(n->raft)->n == 0;
 }
 
-/* Compare our data with the leader's, where both have applied the same entries (design 6.2).  A node that differs must
- * neither serve nor vote: what it holds is not what was agreed. */
+/* Compare our data with the leader's, where both have applied the same entries
+ * (design 6.2).  A node that differs must neither serve nor vote: what it holds is not
+ * what was agreed. */
 static void compare_effects(struct node *n, const struct raft_message *m)
 {
     struct why why;
 
-    if (m->type != RAFT_MSG_APPEND || m->hash_index == 0 || m->term != raft_term(n->raft) ||
-        atomic_load(&n->failed))
+    if (m->type != RAFT_MSG_APPEND || m->hash_index == 0 ||
+        m->term != raft_term(n->raft) || atomic_load(&n->failed))
         return;
     if (applier_compare(n->applier, m->hash_index, m->hash) != DIVERGENCE_FOUND) return;
-    (void)why_set(&why, ERR_CORRUPT,
-                  "this node's data differs from the leader's at index %" PRIu64
-                  ": remove the node from the cluster, empty its data directory and join it again",
-                  m->hash_index);
+    (void)why_set(
+        &why, ERR_CORRUPT,
+        "this node's data differs from the leader's at index %" PRIu64
+        ": remove the node from the cluster, empty its data directory and join it again",
+        m->hash_index);
     member_fail(n->member, &why);
 }
 
@@ -685,6 +699,7 @@ static enum err restart(struct node *n, struct restarted *r, struct why *why)
 
     if (e) return e;
     n->wal = r->wal;
+    wal_time_syncs(n->wal, n->o.metrics, n->o.clock);
     n->raft = r->raft;
     r->wal = NULL;
     r->raft = NULL;

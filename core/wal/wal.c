@@ -9,8 +9,10 @@
 #include <zlib.h>
 
 #include "core/base/blob.h"
+#include "core/base/clock.h"
 #include "core/base/io.h"
 #include "core/base/logger.h"
+#include "core/base/metrics.h"
 #include "core/wal/index.h"
 #include "core/wal/prepare.h"
 #include "core/wal/recover.h"
@@ -44,6 +46,8 @@ struct window {           /* the piece of a segment that was read last */
 struct wal {
     struct io *io;
     struct logger *logger;
+    struct metrics *metrics; /* NULL: syncs are not timed */
+    const struct clock *clock;
     char *dir; /* owned */
     uint64_t segment_bytes;
     size_t compress_above;
@@ -391,10 +395,14 @@ enum err wal_sync(struct wal *w, struct why *why)
 {
     struct why cause = {0};
     bool needed = w->active.pos != w->active.synced;
+    uint64_t begun_ns;
     enum err e;
 
     if (w->failed) return refuse(w, why);
+    begun_ns = w->metrics && needed ? clock_mono_ns(w->clock) : 0;
     e = segment_sync(&w->active, &cause);
+    if (w->metrics && needed)
+        metrics_time(w->metrics, TIMER_wal_sync, clock_mono_ns(w->clock) - begun_ns);
     if (e) err_wrap(&cause, e, "write to the log in %s", w->dir);
     w->flushed_last = w->index.last;
     if (!e && w->kept[0].seq < w->drop_seq) e = drop_segments(w, &cause);
@@ -403,6 +411,12 @@ enum err wal_sync(struct wal *w, struct why *why)
     atomic_store_explicit(&w->stat_written, w->active.written_bytes,
                           memory_order_relaxed);
     return ERR_OK;
+}
+
+void wal_time_syncs(struct wal *w, struct metrics *m, const struct clock *clock)
+{
+    w->metrics = m;
+    w->clock = clock;
 }
 
 /* --- reading ---------------------------------------------------------------------- */
