@@ -28,6 +28,8 @@ struct gateway_options {
     const char *allow_origin;   /* NULL = no Access-Control-Allow-Origin */
     const char *scratch_dir;    /* where bodies and backups are spooled; must exist before the first such request */
     const char *const *argv;    /* for /debug/vars cmdline */
+    const char *access_log;     /* "stdout", "stderr" or a file; NULL = none.  In the logger's format */
+    uint64_t slow_query_ns;     /* log statements that took as long; 0 = none */
     bool no_expvar, no_pprof;   /* -expvar=false, -pprof=false: those routes are 404 */
 
     struct {

@@ -115,6 +115,11 @@ BOOL("raft-shutdown-stepdown", raft_shutdown_stepdown, "true", WORKS, "If leader
 TIME("raft-reap-node-timeout", raft_reap_node_timeout_ns, "", WORKS, "Time after which an unreachable voter is removed. If not set, never"),
 TIME("raft-reap-read-only-node-timeout", raft_reap_read_only_node_timeout_ns, "", WORKS, "Time after which an unreachable read-only node is removed. If not set, never"),
 
+HEADING("Logs"),
+TEXT("log-format", log_format, "text", WORKS, "Format of log lines: text, or json (an object on each line)"),
+TEXT("access-log", access_log, "", WORKS, "Where to write a line for each HTTP request: a file, stderr or stdout. If not set, nowhere"),
+UINT("slow-query-ms", slow_query_ms, "", WORKS, "Log requests to the database that take as many milliseconds. 0 means none"),
+
 HEADING("Queued writes"),
 INT("write-queue-capacity", write_queue_capacity, "1024", WORKS, "Number of queued requests held; when full, further ones wait"),
 INT("write-queue-batch-size", write_queue_batch_size, "128", WORKS, "Number of queued requests written together"),
@@ -282,6 +287,13 @@ static enum err check_extensions(const struct options *o, struct options_end *en
         path[len] = '\0';
         if (!exists(path)) return refuse(end, "extension path does not exist: %s", path);
     }
+    return ERR_OK;
+}
+
+static enum err check_logs(const struct options *o, struct options_end *end)
+{
+    if (strcmp(o->log_format, "text") != 0 && strcmp(o->log_format, "json") != 0)
+        return refuse(end, "log format must be text or json");
     return ERR_OK;
 }
 
@@ -478,6 +490,7 @@ static enum err check_all(const struct options *o, struct options_end *end)
         e = refuse(end, "CDC cannot be enabled on non-voting nodes");
     if (!e) e = check_otlp(o, end);
     if (!e) e = check_discovery(o, end);
+    if (!e) e = check_logs(o, end);
     if (!e) e = check_queue(o, end);
     if (!e) e = check_files(o, end);
     if (!e) e = check_states(o, end);

@@ -78,6 +78,8 @@ enum err server_begin(struct server *s, const struct options *opt,
     s->fatal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (s->fatal_fd < 0) return why_errno(why, "failed to make an event descriptor");
     e = logger_new(&s->logger, STDERR_FILENO, debug ? LOGGER_DEBUG : LOGGER_INFO);
+    if (!e && strcmp(opt->log_format, "json") == 0)
+        logger_set_format(s->logger, LOGGER_JSON);
     if (!e) e = metrics_new(&s->metrics);
     if (e) return why_set(why, e, "out of memory");
     e = signals_open(&s->signals, s->logger, why);
@@ -239,6 +241,8 @@ enum err server_listen_http(struct server *s, struct why *why)
         .allow_origin = *opt->http_allow_origin ? opt->http_allow_origin : NULL,
         .scratch_dir = s->dir.scratch,
         .argv = s->argv,
+        .access_log = *opt->access_log ? opt->access_log : NULL,
+        .slow_query_ns = opt->slow_query_ms * UINT64_C(1000000),
         .no_expvar = !opt->expvar,
         .no_pprof = !opt->pprof,
         .queue = {.capacity = (uint64_t)opt->write_queue_capacity,

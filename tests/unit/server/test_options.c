@@ -362,7 +362,7 @@ static void usage_lists_flags_by_name(void **state)
     parse("-h");
     text = err_text();
     assert_non_null(strstr(
-        text, "\n\nUsage: rqlited [flags] <data directory>\n  -auth string\n    \t"));
+        text, "\n\nUsage: rqlited [flags] <data directory>\n  -access-log string\n    \t"));
     assert_non_null(
         strstr(text, "\n  -raft-snap uint\n    \tNumber of outstanding log entries which "
                      "triggers Raft snapshot (default 8192)\n"));
