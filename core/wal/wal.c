@@ -51,6 +51,7 @@ struct wal {
     char *dir; /* owned */
     uint64_t segment_bytes;
     size_t compress_above;
+    uint8_t plain_type;
 
     struct log_index index;
     uint64_t term;
@@ -252,7 +253,9 @@ static enum err append_entry(struct wal *w, const struct raft_entry *entry,
         r.payload = entry->payload->data;
         r.len = entry->payload->len;
     }
-    if (w->compress_above > 0 && r.len >= w->compress_above) compress_payload(w, &r);
+    if (w->compress_above > 0 && r.len >= w->compress_above &&
+        (w->plain_type == 0 || r.type != w->plain_type))
+        compress_payload(w, &r);
     /* Asked afterwards: put() may have begun a new segment. */
     e = put(w, &r, why);
     if (e) return e;
@@ -839,6 +842,7 @@ enum err wal_open(struct wal **out, const struct wal_options *o, struct wal_foun
     w->io = o->io;
     w->logger = o->logger;
     w->compress_above = o->compress_above;
+    w->plain_type = o->plain_type;
     w->segment_bytes = o->segment_bytes == 0 ? SEGMENT_BYTES_DEFAULT
                                              : round_up(o->segment_bytes, SEGMENT_BLOCK);
     if (w->segment_bytes < SEGMENT_BYTES_MIN) w->segment_bytes = SEGMENT_BYTES_MIN;

@@ -40,6 +40,7 @@ struct wal_options {
                                own size */
     size_t compress_above;  /* payloads of at least this many bytes are zlib-compressed
                                when that helps; 0 = never */
+    uint8_t plain_type;     /* but not those of entries of this type; 0 = no exception */
     bool prepare_in_background; /* zero-fill the next segment on a thread of its own */
 };
 
