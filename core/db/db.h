@@ -128,6 +128,17 @@ uint64_t db_effect_hash(const struct db *d, uint64_t *index);
 uint64_t db_changed_index(
     const struct db *d); /* last entry that may have changed the database; any thread */
 
+/* The newest VACUUM or PRAGMA optimize in what has been applied since the database was
+ * opened, whoever asked for it. */
+enum db_upkeep { DB_UPKEEP_VACUUM, DB_UPKEEP_OPTIMIZE, DB_UPKEEPS };
+struct db_upkept {
+    uint64_t time_ns; /* the entry's; 0 = none */
+    uint64_t index;
+    uint64_t changed_before; /* db_changed_index() as it was then */
+};
+void db_upkept(const struct db *d, enum db_upkeep what,
+               struct db_upkept *out); /* any thread */
+
 /* --- the read path: one thread per reader ------------------------------------------- */
 
 MUST_USE enum err db_reader_open(struct db *d, struct db_reader **out,

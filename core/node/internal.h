@@ -31,6 +31,7 @@
 struct event;
 struct event_base;
 struct net;
+struct maintenance;
 struct net_server;
 struct peers;
 struct snapshots;
@@ -54,7 +55,8 @@ struct node {
     struct net *net; /* owned, as the next two; node thread; NULL without raft_bind */
     struct net_server *server;
     struct peers *peers;
-    struct snapshots *snapshots; /* owned; node thread */
+    struct snapshots *snapshots;     /* owned; node thread */
+    struct maintenance *maintenance; /* owned; node thread */
     _Atomic uint64_t
         cluster_id; /* 0 = not part of a cluster yet; set by the node thread */
     struct event *box_event, *timer, *turn_end;

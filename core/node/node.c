@@ -16,6 +16,7 @@
 #include "core/net/client.h"
 #include "core/net/server.h"
 #include "core/node/identity.h"
+#include "core/node/maintenance.h"
 #include "core/node/peers.h"
 #include "core/node/restart.h"
 #include "core/node/snapshots.h"
@@ -179,6 +180,8 @@ static void set_timer(struct node *n)
     struct timeval tv;
 
     if (snapshot_at < at) at = snapshot_at;
+    if (maintenance_deadline_ms(n->maintenance) < at)
+        at = maintenance_deadline_ms(n->maintenance);
     if (calls_changes_deadline_ms(n) < at) at = calls_changes_deadline_ms(n);
 
     /* A timer that fires early only looks again; moving it at every step would cost a
@@ -263,6 +266,7 @@ static void after_turn(struct node *n)
         pthread_mutex_unlock(&n->lock);
     }
     snapshots_consider(n->snapshots, node_now_ms(n));
+    maintenance_consider(n->maintenance, node_now_ms(n));
     set_timer(n);
     if (n->ending) event_base_loopbreak(n->base);
 }
@@ -751,6 +755,7 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
     mo.apply_timeout_ms = o->apply_timeout_ms ? o->apply_timeout_ms : 10000;
     if (!e) e = member_new(&n->member, n->raft, &mo, why);
     if (!e) e = snapshots_begin(n->snapshots, why);
+    if (!e) e = maintenance_new(&n->maintenance, n, why);
     if (!e) e = mailbox_new(&n->box, 0, true, why);
     if (!e) e = mailbox_new(&n->wal_box, 0, false, why);
     if (!e) e = mailbox_new(&n->apply_box, 0, false, why);
@@ -979,6 +984,7 @@ void node_free(struct node *n)
     readers_free(n->readers);
     net_server_free(n->server); /* tells snapshots that what it receives is gone */
     snapshots_free(n->snapshots);
+    maintenance_free(n->maintenance);
     peers_free(n->peers);
     net_free(n->net);
     member_free(n->member);

@@ -42,9 +42,10 @@ struct node_options {
     unsigned max_readers; /* most that run at once when they are slow; 0 = 256 */
 
     uint32_t heartbeat_ms, election_ms, lease_ms, commit_ms, apply_timeout_ms;
-    uint64_t snapshot_entries;     /* -raft-snap */
-    uint64_t snapshot_interval_ns; /* -raft-snap-int */
-    uint64_t snapshot_wal_bytes;   /* -raft-snap-wal-size */
+    uint64_t snapshot_entries;                /* -raft-snap */
+    uint64_t snapshot_interval_ns;            /* -raft-snap-int */
+    uint64_t snapshot_wal_bytes;              /* -raft-snap-wal-size */
+    int64_t auto_vacuum_ns, auto_optimize_ns; /* periods; 0 = off (maintenance.h) */
     bool shutdown_on_remove;
     int64_t reap_ns, reap_read_only_ns; /* for /status; core/cluster does it */
     const char *raft_log_level;

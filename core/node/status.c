@@ -11,6 +11,7 @@
 #include "core/base/buf.h"
 #include "core/base/doc.h"
 #include "core/node/internal.h"
+#include "core/node/maintenance.h"
 #include "core/node/snapshots.h"
 
 static uint64_t dir_size(const char *path, int depth)
@@ -142,6 +143,7 @@ void status_from_node(struct node *n, struct doc *store)
     doc_add_uint(store, "snapshot_threshold", n->o.snapshot_entries);
     doc_add_uint(store, "trailing_logs",
                  n->o.snapshot_entries + n->o.snapshot_entries / 4);
+    maintenance_status(n->maintenance, store);
     doc_add_uint(store, "db_applied_index", db_changed_index(n->db));
     doc_add_uint(store, "fsm_index", member_applied_index(n->member));
     doc_add_uint(store, "fsm_term",

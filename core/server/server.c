@@ -408,6 +408,8 @@ enum err server_open_node(struct server *s, struct why *why)
         .snapshot_entries = opt->raft_snap,
         .snapshot_interval_ns = (uint64_t)opt->raft_snap_int_ns,
         .snapshot_wal_bytes = opt->raft_snap_wal_size,
+        .auto_vacuum_ns = opt->auto_vacuum_int_ns,
+        .auto_optimize_ns = opt->auto_optimize_int_ns,
         .raft_log_level = opt->raft_log_level,
         .clock = clock_real(),
         .io = io_real(),

@@ -40,6 +40,8 @@ struct one {
     bool on_disk;
     const char *bind; /* NULL = talk to nobody */
     uint64_t snapshot_entries;
+    int64_t auto_vacuum_ns, auto_optimize_ns;
+    const struct clock *clock; /* NULL = the machine's */
     struct io *io;
     struct metrics *metrics;
     struct logger *logger;
@@ -73,7 +75,9 @@ static inline struct node_options one_options(struct one *o)
                                  .apply_timeout_ms = 10000,
                                  .snapshot_entries = o->snapshot_entries,
                                  .snapshot_interval_ns = 20000000,
-                                 .clock = clock_real(),
+                                 .auto_vacuum_ns = o->auto_vacuum_ns,
+                                 .auto_optimize_ns = o->auto_optimize_ns,
+                                 .clock = o->clock ? o->clock : clock_real(),
                                  .io = o->io,
                                  .logger = o->logger,
                                  .metrics = o->metrics,

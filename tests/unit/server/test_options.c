@@ -490,10 +490,6 @@ static void what_comes_later_is_refused(void **state)
     (void)state;
     parse("-auth", "/", "d");
     assert_fatal("-auth is not available yet");
-    parse("-auto-vacuum-int=1h", "d");
-    assert_fatal("-auto-vacuum-int is not available yet");
-    parse("-auto-optimize-int=1h", "d");
-    assert_fatal("-auto-optimize-int is not available yet");
     parse("-cdc-config=stdout", "d");
     assert_fatal("-cdc-config is not available yet");
     parse("-otlp-endpoint=h:1", "d");
