@@ -9,38 +9,17 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
 import statistics
+import sys
 import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-CHINOOK = os.path.join(ROOT, "..", "shared", "data", "chinook.sqlite")
+sys.path.insert(0, os.path.join(ROOT, "tests", "lib"))
+from bigdb import make_database  # noqa: E402
+
 PIECE = 1 << 20
 COUNT = "SELECT count(*) FROM Copies"
-
-
-def make_database(path, megabytes):
-    """Rows of Chinook's tracks, over and over, under numbers of their own, with an index; or made-up ones."""
-    db = sqlite3.connect(path)
-    db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; CREATE TABLE Copies(Id INTEGER PRIMARY KEY, "
-                     "Name TEXT, Composer TEXT, Milliseconds INTEGER, Bytes INTEGER, Price REAL, Note TEXT);")
-    if os.path.exists(CHINOOK):
-        db.execute("ATTACH ? AS c", (CHINOOK,))
-        tracks = db.execute("SELECT Name, Composer, Milliseconds, Bytes, UnitPrice FROM c.Track").fetchall()
-        db.execute("DETACH c")
-    else:
-        tracks = [("name %d" % i, "composer %d" % (i % 97), i * 331, i * 7919, 0.99) for i in range(3503)]
-    n = 0
-    while os.path.getsize(path) < megabytes * 900000:  # the index takes the rest
-        db.executemany("INSERT INTO Copies VALUES(?,?,?,?,?,?,?)",
-                       ((n + i, *t, "copy %d of track %d" % (n, i)) for i, t in enumerate(tracks)))
-        n += len(tracks)
-        db.commit()
-    db.execute("CREATE INDEX CopiesByName ON Copies(Name, Milliseconds)")
-    db.commit()
-    db.close()
-    return n
 
 
 def copy_seconds(path):
