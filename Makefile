@@ -75,6 +75,8 @@ test: deps-test ## install what is missing, build, run every test (T=name runs o
 
 deps: ; @bash tests/lib/install-packages $(PACKAGES)
 deps-test: ; @bash tests/lib/install-packages $(PACKAGES_TEST)
+deps-console: ## install a browser, so that the console's tests run, too
+	@bash tests/lib/install-packages chromium chromium-driver python3-selenium
 
 # --- generated code --------------------------------------------------------------------------
 $(GEN)/proto/%.pb-c.c $(GEN)/proto/%.pb-c.h: proto/%.proto
@@ -86,12 +88,19 @@ $(GEN)/llhttp/%: $(LLHTTP_SRC)/%
 $(GEN)/llhttp/llhttp.h: /usr/share/include/llhttp/llhttp.h
 	@mkdir -p $(GEN)/llhttp
 	cp $< $@
-GENERATED := $(PROTO_GEN) $(PROTO_GEN:.c=.h) $(LLHTTP_GEN) $(GEN)/llhttp/llhttp.h $(GEN)/version.h
+GENERATED := $(PROTO_GEN) $(PROTO_GEN:.c=.h) $(LLHTTP_GEN) $(GEN)/llhttp/llhttp.h $(GEN)/version.h $(GEN)/console_files.h
 $(GEN)/version.h: Makefile FORCE
 	@mkdir -p $(GEN)
 	@printf '#define RQ_VERSION "%s"\n#define RQ_COMMIT "%s"\n' "$(VERSION)" "$(COMMIT)" > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 FORCE:
+# The files of the console, each as an array of bytes.
+$(GEN)/console_files.h: $(wildcard gateway/console/*)
+	@mkdir -p $(GEN)
+	@for f in $^; do \
+	    echo "static const unsigned char console_$$(basename $$f | tr . _)[] = {"; \
+	    od -An -v -tx1 $$f | sed 's/ \([0-9a-f][0-9a-f]\)/0x\1,/g'; echo '};'; \
+	done > $@.new && mv $@.new $@
 
 # Strict: a chunk that does not end where its size says is an error (request smuggling).
 $(LLHTTP_OBJ): FLAGS += -DLLHTTP_STRICT_MODE=1
@@ -199,6 +208,6 @@ clean: ## remove build/
 help: ## this list
 	@grep -hE '^[a-z_. -]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 28
 
-.PHONY: all run test deps deps-test unit unit-build fuzz fuzz-build fuzz-bin asan tsan check check-includes format readme bench soak install clean help FORCE
+.PHONY: all run test deps deps-test deps-console unit unit-build fuzz fuzz-build fuzz-bin asan tsan check check-includes format readme bench soak install clean help FORCE
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
