@@ -30,20 +30,21 @@ CLI_LIBS   = $(call PKG_LIBS,libcurl jansson libedit) -lm
 PACKAGES := build-essential pkg-config libsqlite3-dev libprotobuf-c-dev protobuf-c-compiler libevent-dev \
             libnghttp2-dev node-llhttp libcurl4-openssl-dev libjansson-dev libssl-dev libcrypt-dev zlib1g-dev libedit-dev
 PACKAGES_TEST := $(PACKAGES) libcmocka-dev clang libclang-rt-14-dev clang-format python3 python3-pytest python3-venv sqlite3 \
-            nghttp2-client curl git
+            nghttp2-client curl git openssl
 
 # --- modules, lowest first: a module may include only those it names here (tests/lib/check-includes) ---
-MODULES        := core/base core/raft core/wal core/snapshot core/db core/net core/node core/cluster gateway core/server cli
+MODULES        := core/base core/tls core/raft core/wal core/snapshot core/db core/net core/node core/cluster gateway core/server cli
 DEPS_core/base     :=
+DEPS_core/tls      := core/base
 DEPS_core/raft     := core/base
 DEPS_core/wal      := core/raft core/base
 DEPS_core/snapshot := core/raft core/base
 DEPS_core/db       := core/base
-DEPS_core/net      := core/base proto
-DEPS_core/node     := core/raft core/wal core/snapshot core/db core/net core/base proto
-DEPS_core/cluster  := core/node core/raft core/wal core/snapshot core/db core/net core/base proto
-DEPS_gateway       := core/db core/base proto llhttp
-DEPS_core/server   := gateway core/cluster core/node core/raft core/wal core/snapshot core/db core/net core/base proto llhttp
+DEPS_core/net      := core/tls core/base proto
+DEPS_core/node     := core/raft core/wal core/snapshot core/db core/net core/tls core/base proto
+DEPS_core/cluster  := core/node core/raft core/wal core/snapshot core/db core/net core/tls core/base proto
+DEPS_gateway       := core/db core/tls core/base proto llhttp
+DEPS_core/server   := gateway core/cluster core/node core/raft core/wal core/snapshot core/db core/net core/tls core/base proto llhttp
 DEPS_cli           := core/base
 
 PROTO_GEN := $(patsubst proto/%.proto,$(GEN)/proto/%.pb-c.c,$(wildcard proto/*.proto))
@@ -153,7 +154,7 @@ unit: unit-build ## run the unit tests (T=name)
 
 # --- the simulator -----------------------------------------------------------------------------
 SIM_SRC := $(wildcard tests/sim/*.c) tests/lib/faulty_io.c
-SIM_LIBS := $(foreach m,core/node core/raft core/wal core/snapshot core/db core/net core/base proto,$(call LIB,$(m)))
+SIM_LIBS := $(foreach m,core/node core/raft core/wal core/snapshot core/db core/net core/tls core/base proto,$(call LIB,$(m)))
 $(BUILD)/tests/sim/sim: $(SIM_SRC:%.c=$(BUILD)/%.o) $(SIM_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(NODE_LIBS)
@@ -173,7 +174,7 @@ FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_BIN := $(FUZZ_SRC:%.c=build/fuzz/%)
 fuzz-build: ; @$(MAKE) --no-print-directory CC=clang VARIANT=fuzz fuzz-bin
 fuzz-bin: $(FUZZ_BIN)
-FUZZ_LIBS := $(foreach m,gateway core/cluster core/net core/wal core/db core/raft core/base proto llhttp,$(BUILD)/lib/$(subst /,-,$(m)).a)
+FUZZ_LIBS := $(foreach m,gateway core/cluster core/net core/tls core/wal core/db core/raft core/base proto llhttp,$(BUILD)/lib/$(subst /,-,$(m)).a)
 $(FUZZ_BIN): build/fuzz/%: build/fuzz/%.o $(FUZZ_LIBS)
 	$(CC) $(FLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $< -Wl,--start-group $(FUZZ_LIBS) -Wl,--end-group $(NODE_LIBS)
 fuzz: fuzz-build ## run the fuzz targets (T=name, SECONDS_EACH=n)
