@@ -621,6 +621,7 @@ static enum err open_net(struct node *n, struct why *why)
 {
     struct net_options no = {.base = n->base,
                              .logger = n->o.logger,
+                             .tls = n->o.tls,
                              .limits.connect_ms = n->o.connect_ms,
                              .identity = {.cluster_id = n->cluster_id,
                                           .node_id = n->o.id,

@@ -20,6 +20,7 @@ struct logger;
 struct metrics;
 struct node; /* opaque */
 struct raft_config;
+struct tls;
 
 struct node_options {
     const char *id;        /* this node's ID in the cluster */
@@ -27,6 +28,7 @@ struct node_options {
     const char *raft_addr; /* advertised */
     const char *raft_bind; /* listen here for other nodes; NULL: talk to nobody (tests) */
     int raft_fd;         /* a socket bound there already; stays the caller's.  0 = none */
+    struct tls *tls;     /* for all of that port, and when dialling; NULL = clear text */
     uint32_t connect_ms; /* dialling other nodes; 0 = 30 s */
     const char *http_addr; /* advertised host:port */
     bool https;            /* the HTTP port speaks TLS */
