@@ -16,10 +16,14 @@ struct backend;
 struct gateway; /* opaque */
 struct logger;
 struct metrics;
+struct tls;
 
 struct gateway_options {
     const char *bind_addr;      /* host:port; an empty host = all interfaces */
     const char *adv_addr;       /* host:port told to others */
+    struct tls *tls;            /* borrowed; NULL = clear text */
+    const char *tls_cert, *tls_key, *tls_ca; /* its files, for /status; NULL = none */
+    bool tls_verify_client;
     unsigned threads;           /* 0 = one per usable core */
     struct backend *backend;    /* borrowed */
     struct logger *logger;
