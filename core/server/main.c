@@ -50,6 +50,7 @@ int main(int argc, char **argv)
     if (options_parse(&opt, argc, args, &end)) return say_instead(&end);
 
     e = server_begin(&server, &opt, args, &why);
+    if (!e) e = server_load_certificates(&server, &why);
     if (!e) e = server_take_data_dir(&server, &why);
     if (!e) e = server_listen_peers(&server, &why);
     if (!e) e = server_listen_http(&server, &why); /* up early: /readyz says "not yet" */

@@ -68,22 +68,22 @@ TEXT("http-addr", http_addr, "localhost:4001", WORKS, "HTTP server bind address.
 TEXT("http-adv-addr", http_adv_addr, "", WORKS, "HTTP address told to clients and other nodes. If not set, same as -http-addr"),
 TEXT("http-allow-origin", http_allow_origin, "", WORKS, "Value of the Access-Control-Allow-Origin header. If not set, it is not sent"),
 TEXT("auth", auth, "", LATER, "Path to authentication and authorization file. If not set, not enabled"),
-TEXT("http-cert", http_cert, "", LATER, "Path to X.509 certificate of the HTTPS server"),
-TEXT("http-key", http_key, "", LATER, "Path to X.509 private key of the HTTPS server"),
-TEXT("http-ca-cert", http_ca_cert, "", LATER, "Path to X.509 CA certificate that client certificates must be signed by"),
-BOOL("http-verify-client", http_verify_client, "", LATER, "Require a verified certificate of HTTPS clients (mutual TLS)"),
-TEXT("http-verify-common-name", http_verify_common_name, "", LATER, "Common name a client certificate must have. Needs -http-verify-client"),
+TEXT("http-cert", http_cert, "", WORKS, "Path to X.509 certificate of the HTTPS server"),
+TEXT("http-key", http_key, "", WORKS, "Path to X.509 private key of the HTTPS server"),
+TEXT("http-ca-cert", http_ca_cert, "", WORKS, "Path to X.509 CA certificate that client certificates, and those of https:// join addresses, must be signed by"),
+BOOL("http-verify-client", http_verify_client, "", WORKS, "Require a verified certificate of HTTPS clients (mutual TLS)"),
+TEXT("http-verify-common-name", http_verify_common_name, "", WORKS, "Common name a client certificate must have. Needs -http-verify-client"),
 
 HEADING("Node to node"),
 TEXT("raft-addr", raft_addr, "localhost:4002", WORKS, "Bind address of the port that nodes talk to each other on"),
 TEXT("raft-adv-addr", raft_adv_addr, "", WORKS, "Address other nodes use for this node. If not set, same as -raft-addr"),
-TEXT("node-cert", node_cert, "", LATER, "Path to X.509 certificate for encryption between nodes"),
-TEXT("node-key", node_key, "", LATER, "Path to X.509 private key for encryption between nodes"),
-TEXT("node-ca-cert", node_ca_cert, "", LATER, "Path to X.509 CA certificate that node certificates must be signed by"),
-BOOL("node-no-verify", node_no_verify, "", LATER, "Skip the check of other nodes' certificates"),
-BOOL("node-verify-client", node_verify_client, "", LATER, "Require a verified certificate of connecting nodes (mutual TLS)"),
-TEXT("node-verify-server-name", node_verify_server_name, "", LATER, "Host name that other nodes' certificates must be issued for"),
-TEXT("node-verify-common-name", node_verify_common_name, "", LATER, "Common name that connecting nodes' certificates must have. Needs -node-verify-client"),
+TEXT("node-cert", node_cert, "", WORKS, "Path to X.509 certificate for encryption between nodes. If set, all of the Raft port is encrypted"),
+TEXT("node-key", node_key, "", WORKS, "Path to X.509 private key for encryption between nodes"),
+TEXT("node-ca-cert", node_ca_cert, "", WORKS, "Path to X.509 CA certificate that node certificates must be signed by"),
+BOOL("node-no-verify", node_no_verify, "", WORKS, "Skip the check of other nodes' certificates"),
+BOOL("node-verify-client", node_verify_client, "", WORKS, "Require a verified certificate of connecting nodes (mutual TLS)"),
+TEXT("node-verify-server-name", node_verify_server_name, "", WORKS, "Host name that other nodes' certificates must be issued for. If not set, the host part of their address"),
+TEXT("node-verify-common-name", node_verify_common_name, "", WORKS, "Common name that connecting nodes' certificates must have. Needs -node-verify-client"),
 TIME("cluster-connect-timeout", cluster_connect_timeout_ns, "30s", WORKS, "Timeout for connecting to other nodes"),
 BOOL("compress-snap-transport", compress_snap_transport, "", LATER, "Compress snapshots sent to other nodes"),
 
@@ -142,7 +142,7 @@ HEADING("Legacy"),
 TIME("raft-timeout", raft_timeout_ns, "1s", WORKS, "Legacy: same as -raft-heartbeat-timeout, which wins if both are given"),
 TEXT("join-source-ip", join_source_ip, "", WORKS, "Legacy: source address of join requests"),
 BOOL("http-no-verify", http_no_verify, "", WORKS, "Legacy: skip the check of certificates of https:// join addresses"),
-BOOL("node-encrypt", node_encrypt, "", LATER, "Legacy: encryption between nodes with cert.pem and key.pem unless -node-cert and -node-key are given"),
+BOOL("node-encrypt", node_encrypt, "", WORKS, "Legacy: encryption between nodes with cert.pem and key.pem of the working directory, where they exist and -node-cert is not given"),
 BOOL("expvar", expvar, "true", WORKS, "Legacy: serve /debug/vars"),
 BOOL("pprof", pprof, "true", WORKS, "Legacy: serve /debug/pprof"),
 BOOL("on-disk-startup", on_disk_startup, "", NO_EFFECT, "Legacy: accepted, without effect"),
@@ -628,6 +628,12 @@ static void complete(struct options *o)
 
     if (!any(o->http_adv_addr)) o->http_adv_addr = o->http_addr;
     if (!any(o->raft_adv_addr)) o->raft_adv_addr = o->raft_addr;
+    /* As in v5; later versions ignored it. */
+    if (o->node_encrypt && !any(o->node_cert) && !any(o->node_key) &&
+        exists("cert.pem") && exists("key.pem")) {
+        o->node_cert = "cert.pem";
+        o->node_key = "key.pem";
+    }
     if (given(o, "raft-timeout") && !given(o, "raft-heartbeat-timeout"))
         o->raft_heartbeat_timeout_ns = o->raft_timeout_ns;
     if (o->raft_heartbeat_timeout_ns == 0) o->raft_heartbeat_timeout_ns = 1000 * MS;
