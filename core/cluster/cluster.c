@@ -197,6 +197,21 @@ enum err cluster_new(struct cluster **out, const struct cluster_options *o,
     return ERR_OK;
 }
 
+static void deliver_status(struct mail *m, void *node)
+{
+    struct call_status *c = LIST_ITEM(m, struct call_status, call.mail);
+    struct cluster *cl = c->call.outer.cluster;
+
+    targets_status(cl, c->into);
+    node_status(node, c);
+}
+
+void cluster_status(struct cluster *cl, struct call_status *c)
+{
+    c->call.outer.cluster = cl;
+    if (!node_post(cl->node, &c->call.mail, deliver_status)) node_status(cl->node, c);
+}
+
 static void deliver_stop(struct mail *m, void *node)
 {
     struct cluster *cl = LIST_ITEM(m, struct cluster, stop);

@@ -79,6 +79,9 @@ void cluster_backup(struct cluster *cl, struct call_backup *c);
 void cluster_remove(struct cluster *cl, struct call_remove *c);
 void cluster_step_down(struct cluster *cl, struct call_step_down *c);
 
+/* The node's status, and "http.cluster.conn_pool_stats" of the channels to others. */
+void cluster_status(struct cluster *cl, struct call_status *c);
+
 /* Every member asked for its details, at the same time. */
 void cluster_nodes(struct cluster *cl, struct call_nodes *c);
 void cluster_ready(struct cluster *cl, struct call_ready *c);

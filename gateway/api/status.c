@@ -24,16 +24,24 @@ static void add_tls(struct doc *d, const struct gateway_options *o)
     doc_add_text(protocols, NULL, "http/1.1");
 }
 
+/* The object of that name; the backend may have begun it. */
+static struct doc *member(struct doc *parent, const char *key)
+{
+    struct doc *d = doc_get(parent, key);
+
+    return d ? d : doc_add_object(parent, key);
+}
+
 static void add_http(struct doc *root, struct gateway *g)
 {
-    struct doc *http = doc_add_object(root, "http"), *section;
+    struct doc *http = member(root, "http"), *section;
     struct doc *raft_addr = doc_get(doc_get(root, "store"), "addr");
 
     doc_add_text(http, "auth", "disabled");
     doc_add_text(http, "bind_addr", g->options.bind_addr);
     if (g->options.allow_origin)
         doc_add_text(http, "allow_origin", g->options.allow_origin);
-    section = doc_add_object(http, "cluster");
+    section = member(http, "cluster");
     if (raft_addr && raft_addr->type == DOC_TEXT)
         doc_add_textn(section, "local_node_addr", raft_addr->v.text.s,
                       raft_addr->v.text.n);
