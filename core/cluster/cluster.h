@@ -18,6 +18,7 @@
 
 #include "core/node/call.h"
 
+struct auth;
 struct clock;
 struct cluster; /* opaque */
 struct logger;
@@ -35,12 +36,10 @@ struct cluster_options {
     unsigned bootstrap_expect;               /* 0 = not by gathering */
     uint64_t reap_voter_ms, reap_replica_ms; /* 0 = never */
 
-    /* May this user do that here?  perm is a permission's name ("execute").  user and
-     * password may be NULL.  ERR_OK or ERR_UNAUTHORIZED.  Any thread.  NULL: everybody
+    /* Who may do what here; borrowed, and stopped before cluster_free().  NULL: everybody
      * may do everything. */
-    enum err (*authorize)(void *arg, const char *user, const char *password,
-                          const char *perm);
-    void *authorize_arg;
+    struct auth *auth;
+    const char *join_as; /* whose password this node asks others with; NULL = nobody's */
 
     const struct clock *clock;
     struct logger *logger;   /* may be NULL */
