@@ -63,6 +63,9 @@ struct http_exchange {
     const char *request_id; /* in logs, and sent back; NULL = it has none (observe.h) */
     uint8_t endpoint;       /* for observe.c */
     bool gone, answered;
+    bool has_credentials;             /* the next two are set; auth.c's */
+    const char *user, *password;      /* NULL = none */
+    uint32_t granted;                 /* of the permissions its route asks for */
     unsigned holds;                   /* http_hold()s not yet released */
 };
 

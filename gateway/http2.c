@@ -107,9 +107,14 @@ static void http2_respond(struct exchange *e, const struct http_response *r,
     snprintf(status, sizeof status, "%d", r->status);
     snprintf(length, sizeof length, "%llu", (unsigned long long)p->size);
     put_str(&f, ":status", status);
-    put_str(&f, "access-control-allow-headers", "Content-Type");
+    put_str(&f, "access-control-allow-headers",
+            o->auth ? "Content-Type, Authorization" : "Content-Type");
     put_str(&f, "access-control-allow-methods", "OPTIONS, GET, POST");
     if (o->allow_origin) put_str(&f, "access-control-allow-origin", o->allow_origin);
+    if (o->auth) {
+        put_str(&f, "access-control-allow-credentials", "true");
+        put_str(&f, "www-authenticate", "Basic realm=\"rqlite\"");
+    }
     put_str(&f, "x-rqlite-version", o->version ? o->version : "");
     put(&f, "date", hconn_set_date(c->set), CONN_DATE);
     if (r->content_type) put_str(&f, "content-type", r->content_type);

@@ -37,7 +37,7 @@ static void add_http(struct doc *root, struct gateway *g)
     struct doc *http = member(root, "http"), *section;
     struct doc *raft_addr = doc_get(doc_get(root, "store"), "addr");
 
-    doc_add_text(http, "auth", "disabled");
+    doc_add_text(http, "auth", g->options.auth ? "enabled" : "disabled");
     doc_add_text(http, "bind_addr", g->options.bind_addr);
     if (g->options.allow_origin)
         doc_add_text(http, "allow_origin", g->options.allow_origin);
