@@ -570,8 +570,9 @@ static void common_init(struct hconn_set *s, const struct gateway_options *o)
 
     buf_init(b, 0);
     if (o->auth)
-        buf_append_str(b, "Access-Control-Allow-Credentials: true\r\n"
-                          "Access-Control-Allow-Headers: Content-Type, Authorization\r\n");
+        buf_append_str(b,
+                       "Access-Control-Allow-Credentials: true\r\n"
+                       "Access-Control-Allow-Headers: Content-Type, Authorization\r\n");
     else
         buf_append_str(b, "Access-Control-Allow-Headers: Content-Type\r\n");
     buf_append_str(b, "Access-Control-Allow-Methods: OPTIONS, GET, POST\r\n");
