@@ -59,6 +59,7 @@ struct gateway {
     struct listener *listener; /* owned */
     struct mailbox *answers;   /* owned; what threads tell the one that stops them */
     atomic_size_t connections; /* of all threads */
+    _Atomic uint64_t last_backup_ns; /* wall clock; 0 = none since the start */
     atomic_bool stopping;
 };
 

@@ -55,6 +55,8 @@ static void answer(struct api_call *a)
     const struct params *p = a->params;
     struct call_status *c = &a->c.status;
     bool part = params_has(p, PARAM_key);
+    struct gateway *g = a->x->thread->gateway;
+    uint64_t backup_ns;
     struct doc *shown = c->into;
     struct buf body;
     struct json j;
@@ -63,7 +65,9 @@ static void answer(struct api_call *a)
         respond_failed(a->x, p, a->endpoint, &c->call);
         return;
     }
-    add_http(c->into, a->x->thread->gateway);
+    add_http(c->into, g);
+    backup_ns = atomic_load_explicit(&g->last_backup_ns, memory_order_relaxed);
+    if (backup_ns) doc_add_time(c->into, "last_backup_time", backup_ns);
     if (part) shown = json_doc_at(c->into, params_text(p, PARAM_key).s);
     buf_init(&body, 0);
     json_init(&j, &body, params_has(p, PARAM_pretty) && !part);

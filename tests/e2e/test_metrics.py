@@ -171,3 +171,12 @@ def test_status_tells_which_readers_are_at_work(node):
     pool = node.get("/status").json["store"]["sqlite3"]["conn_pool_stats"]["ro"]
     assert pool["in_use"] >= 1  # the one that answers
     assert pool["idle"] == pool["open_connections"] - pool["in_use"]
+
+
+def test_status_tells_of_the_last_backup(node):
+    node.start()
+    assert node.get("/status?key=last_backup_time").json == {}
+    assert node.get("/db/backup?vacuum&fmt=sql").status == 500
+    assert "last_backup_time" not in node.get("/status").json
+    assert node.get("/db/backup").status == 200
+    assert node.get("/status").json["last_backup_time"] >= node.get("/status").json["node"]["start_time"]
