@@ -180,3 +180,13 @@ def test_status_tells_of_the_last_backup(node):
     assert "last_backup_time" not in node.get("/status").json
     assert node.get("/db/backup").status == 200
     assert node.get("/status").json["last_backup_time"] >= node.get("/status").json["node"]["start_time"]
+
+
+def test_the_threads_are_listed_with_their_states(node):
+    node.start()
+    text = node.get("/debug/pprof/goroutine").text
+    threads = [line for line in text.splitlines() if line.startswith("thread ")]
+    assert len(threads) > 4
+    assert any("] running in " in t for t in threads) and any("] sleeping in " in t for t in threads)
+    for name in ("wal", "apply", "node"):
+        assert any("[%s]" % name in t for t in threads), text
