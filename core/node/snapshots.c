@@ -160,6 +160,8 @@ static void port_taken(void *host, const struct snapshot_meta *m, const struct w
         logger_debug(n->o.logger, "store", "full snapshot created in %s on node ID %s",
                      took, n->o.id);
         metrics_add(n->o.metrics, METRIC_store_num_snapshots, 1);
+        metrics_time(n->o.metrics, TIMER_snapshot,
+                     clock_mono_ns(n->o.clock) - s->begun_ns);
         metrics_add(n->o.metrics, METRIC_store_num_snapshots_full, 1);
         note_newest(s, m);
     } else if (why->code != ERR_NOTHING) {

@@ -93,6 +93,7 @@ static const struct {
 } timers[] = {
     {TIMER_wal_sync, "rqlite_wal_sync_duration_seconds", "Syncs of the Raft log, writing included."},
     {TIMER_apply, "rqlite_apply_duration_seconds", "Batches of committed entries, until they are in the database."},
+    {TIMER_snapshot, "rqlite_snapshot_duration_seconds", "Snapshots taken, until they are on the disk."},
 };
 /* clang-format on */
 

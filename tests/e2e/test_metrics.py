@@ -190,3 +190,14 @@ def test_the_threads_are_listed_with_their_states(node):
     assert any("] running in " in t for t in threads) and any("] sleeping in " in t for t in threads)
     for name in ("wal", "apply", "node"):
         assert any("[%s]" % name in t for t in threads), text
+
+
+def test_snapshots_are_counted_and_timed(node):
+    node.start()
+    node.execute("CREATE TABLE t (a)", "INSERT INTO t VALUES (1)")
+    assert scrape(node).get("rqlite_snapshot_duration_seconds_count") == 0
+    assert node.post("/snapshot").status == 200
+    p = scrape(node)
+    assert p.get("rqlite_snapshots_total") == p.get("rqlite_snapshot_duration_seconds_count") == 1
+    assert p.get("rqlite_snapshot_store_bytes") > 0 and p.get("rqlite_snapshot_store_snapshots") == 1
+    assert p.get("rqlite_raft_last_snapshot_index") > 0
