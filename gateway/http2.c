@@ -264,7 +264,9 @@ static bool begin_request(struct hconn *c, struct exchange *e, bool has_body)
     if (!has_body) return true;
     e->rule = gateway_body_rule(r);
     r->body_kind = e->rule.kind;
-    if (e->content_length > e->rule.max) {
+    if (exchange_is_hopeless(e)) {
+        e->x.cut = true; /* dropped as it comes; an early answer is missed by some */
+    } else if (e->content_length > e->rule.max) {
         http_respond_text(&e->x, 413, EXCHANGE_TOO_LARGE);
         return false;
     }
@@ -282,7 +284,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream,
 
     (void)flags;
     c->progress = true;
-    if (!e || e->x.answered) return 0;
+    if (!e || e->x.answered || e->x.cut) return 0;
     err = exchange_body(e, data, len, &why);
     if (err) http_respond_text(&e->x, err == ERR_TOO_BIG ? 413 : 500, why.text);
     return 0;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "gateway/observe.h"
+#include "core/base/list.h"
 #include "gateway/server.h"
 
 /* clang-format off */
@@ -112,7 +113,7 @@ static void dispatch(struct http_exchange *x, void *arg)
 {
     struct routed *d = arg;
     const struct route *r = d->route;
-    bool allowed = may(r, x->granted);
+    bool allowed = may(r, x->granted) && !x->cut;
 
     if (r->permissions)
         metrics_add(api_metrics(x), allowed ? METRIC_http_auth_ok : METRIC_http_auth_fail,
@@ -159,15 +160,15 @@ void gateway_dispatch(struct http_exchange *x)
     auth_then(x, r->permissions, dispatch, d);
 }
 
-struct http_body_rule gateway_body_rule(const struct http_request *q)
+struct http_body_rule gateway_body_rule(struct http_request *q)
 {
-    const struct http_exchange *x =
-        (const void *)((const char *)q - offsetof(struct http_exchange, request));
+    struct http_exchange *x = LIST_ITEM(q, struct http_exchange, request);
     const struct route *r = route_find(q->path, q->path_len);
+    bool hopeless = r && auth_hopeless(x, r->permissions);
 
     if (r && r->body == HTTP_BODY_FILE && r->methods & 1 << q->method)
-        return (struct http_body_rule){HTTP_BODY_FILE, UINT64_MAX};
+        return (struct http_body_rule){HTTP_BODY_FILE, UINT64_MAX, hopeless};
     /* What nobody looks at may still be sent: it is read up to the usual limit. */
-    return (struct http_body_rule){HTTP_BODY_MEMORY,
-                                   x->thread->gateway->options.limits.body_bytes};
+    return (struct http_body_rule){
+        HTTP_BODY_MEMORY, x->thread->gateway->options.limits.body_bytes, hopeless};
 }

@@ -157,6 +157,26 @@ def test_the_order_of_checks(guarded):
     assert refused(node.post("/db/execute?queue", "nonsense"))
 
 
+def test_the_large_body_of_one_who_may_not_is_not_taken(guarded):
+    node = guarded([ADMIN, user("b", BCRYPT, "load")])
+    node.login = None
+
+    def answer(headers, path="/db/load"):
+        # The body never comes: whoever waited for it would wait in vain.
+        return node.raw(("POST %s HTTP/1.1\r\nHost: x\r\n%s\r\n" % (path, headers)).encode(), half_close=True).decode()
+
+    large = "Content-Length: 90000000000\r\n"
+    for headers in (large, "Transfer-Encoding: chunked\r\n", large + "Authorization: %s\r\n" % basic("x:"[:1]),
+                    large + "Expect: 100-continue\r\n"):
+        got = answer(headers)
+        assert got.startswith("HTTP/1.1 401 Unauthorized\r\n") and "Connection: close" in got, got
+    assert answer(large, "/boot").startswith("HTTP/1.1 401 ")
+    assert answer(large, "/db/load?timeout=x").startswith("HTTP/1.1 400 ")
+    # With some permission to ask for, it is taken.
+    load = "CREATE TABLE t(a);" + "INSERT INTO t VALUES(1);" * 10000
+    assert node.post("/db/load", load, headers=as_user("b:secret")).status == 200
+
+
 def test_types_of_refusals(guarded):
     node = guarded([ADMIN])
     node.login = None
