@@ -16,7 +16,7 @@
 #include "core/base/list.h"
 #include "core/base/map.h"
 #include "core/base/rand.h"
-#include "core/db/db.h"
+#include "core/db/snapshot.h"
 
 struct clock;
 struct db_vfs_mem;
@@ -346,6 +346,30 @@ enum err db_copy_file(const char *from, const char *to, struct why *why);
 /* vfs_image.c: open a file, complete by itself, whatever its journal mode says.  Ended,
  * even on an error, by db_image_close(). */
 int db_image_open(sqlite3 **out, sqlite3_vfs **vfs, const char *path);
+/* The same from pages, which outlive it; *why says why one could not be read. */
+int db_image_open_pages(sqlite3 **out, sqlite3_vfs **vfs, const struct db_pages *from,
+                        struct why *why);
 void db_image_close(sqlite3 *sqlite, sqlite3_vfs *vfs);
+
+/* load.c: in one transaction, and as the effect of an entry at ctx, the write
+ * connection's content becomes that of from; cause (may be NULL): if it has a code, why
+ * from failed. */
+enum err db_replace_content(struct db *d, const struct db_context *ctx, sqlite3 *from,
+                            const struct why *cause, struct why *why);
+
+/* snapshot.c: what a state says beside the content, which is there already: settings,
+ * rowid, hash, indexes.  Opens the write connection anew. */
+enum err db_state_load(struct db *d, const struct db_state *in, struct why *why);
+
+/* --- reuse.c: with the boot id as an argument -----------------------------------------
+ */
+
+enum { DB_BOOT_ID = 36 };
+void db_boot_id(char out[DB_BOOT_ID + 1]); /* "" if it cannot be read */
+size_t db_fingerprint_of(const char *path, const char *boot, bool durable,
+                         uint8_t out[DB_FINGERPRINT_MAX]);
+bool db_can_reuse_at(const struct db_options *o, const char *boot,
+                     const uint8_t *fingerprint, size_t len, const struct db_pages *from,
+                     struct why *why);
 
 #endif
