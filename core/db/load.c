@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -269,10 +268,7 @@ enum err db_replace_content(struct db *d, const struct db_context *ctx, sqlite3 
                              why); /* settings, counters and temporary objects go, too */
     if (e) return e;
     db_schema_find_rowid_max(d);
-    /* All of the new content went through the WAL. */
-    d->wal_frames = INT_MAX;
-    d->wal_copied = 0;
-    db_checkpoint(d);
+    db_checkpoint(d); /* all of the new content went through the WAL */
     return ERR_OK;
 }
 
