@@ -17,6 +17,8 @@ static const struct mutant mutants[] = {
     {"skip-sync", RAFT_MUT_NONE, NODE_MUT_SKIP_SYNC, 1},
     {"ack-past-wal", RAFT_MUT_NONE, NODE_MUT_ACK_PAST_WAL, 70},
     {"taken-too-early", RAFT_MUT_NONE, NODE_MUT_TAKEN_TOO_EARLY, 35},
+    {"changes-forgotten", RAFT_MUT_NONE, NODE_MUT_CHANGES_FORGOTTEN, 1},
+    {"changes-of-another", RAFT_MUT_NONE, NODE_MUT_CHANGES_OF_ANOTHER, 1},
     {"not-restored", RAFT_MUT_NONE, NODE_MUT_NOT_RESTORED, 1},
     {"read-before-applied", RAFT_MUT_NONE, NODE_MUT_READ_BEFORE_APPLIED, 1},
     {"lost-is-refused", RAFT_MUT_NONE, NODE_MUT_LOST_IS_REFUSED, 1},

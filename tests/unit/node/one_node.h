@@ -39,7 +39,7 @@ struct one {
     char dir[40];
     bool on_disk;
     const char *bind; /* NULL = talk to nobody */
-    uint64_t snapshot_entries;
+    uint64_t snapshot_entries, snapshot_wal_bytes;
     struct io *io;
     struct metrics *metrics;
     struct logger *logger;
@@ -73,6 +73,7 @@ static inline struct node_options one_options(struct one *o)
                                  .apply_timeout_ms = 10000,
                                  .snapshot_entries = o->snapshot_entries,
                                  .snapshot_interval_ns = 20000000,
+                                 .snapshot_wal_bytes = o->snapshot_wal_bytes,
                                  .clock = clock_real(),
                                  .io = o->io,
                                  .logger = o->logger,
