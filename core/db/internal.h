@@ -16,7 +16,7 @@
 #include "core/base/list.h"
 #include "core/base/map.h"
 #include "core/base/rand.h"
-#include "core/db/db.h"
+#include "core/db/snapshot.h"
 
 struct clock;
 struct db_vfs_mem;
@@ -97,6 +97,69 @@ struct db_conn {
     bool timed_out;
 };
 
+/* --- wal_index.c: what is in the WAL ------------------------------------------------ */
+
+struct db_wal {                /* as it is between two transactions */
+    sqlite3_file *main, *file; /* SQLite's own */
+    uint32_t frames;
+    uint32_t copied;  /* of these, the first are in the main file as well */
+    uint32_t pages;   /* of the database */
+    uint32_t salt[2]; /* others whenever the WAL starts over */
+};
+MUST_USE enum err db_wal_look(sqlite3 *sqlite, struct db_wal *out, struct why *why);
+
+/* Call each with the frames after that one and the page each holds.  No checkpoint and no
+ * transaction since db_wal_look(). */
+typedef void db_wal_frame(void *arg, uint32_t page, uint32_t frame);
+MUST_USE enum err db_wal_each(const struct db_wal *w, uint32_t after, db_wal_frame *each,
+                              void *arg, struct why *why);
+
+static inline uint64_t db_wal_bytes_of(uint64_t frames)
+{
+    return frames ? 32 + frames * (24 + DB_PAGE) : 0;
+}
+
+/* The database as of one transaction; its pages can be read while that one is open, or
+ * nothing is written. */
+struct db_image {
+    sqlite3_file *main, *wal; /* SQLite's own */
+    uint32_t pages;
+    uint64_t *frames; /* owned; page << 32 | its frame, ascending */
+    size_t n, at;     /* the next to be read, probably */
+};
+/* Right after db_wal_look().  Ended by db_image_fini(). */
+MUST_USE enum err db_image_of(struct db_image *im, const struct db_wal *w,
+                              struct why *why);
+void db_image_fini(struct db_image *im);
+/* n pages from first on; fast if in ascending order. */
+MUST_USE enum err db_image_read(struct db_image *im, uint32_t first, uint32_t n,
+                                uint8_t *out, struct why *why);
+
+/* --- changes.c: which pages have changed -------------------------------------------- */
+
+struct db_page_set {
+    uint64_t *bits; /* owned; bit n is page n */
+    size_t words;
+    bool unknown; /* may be any */
+};
+struct db_changes {
+    struct db_page_set set;   /* from the state captured last to db_capture_begin() */
+    struct db_page_set fresh; /* from there on, as far as they are noted */
+    uint32_t pages;           /* the database had in the state captured last */
+    uint32_t pages_begun;     /* and had at db_capture_begin() */
+    uint32_t salt[2];         /* of the WAL that was looked at last */
+    uint32_t noted;           /* frames of it */
+};
+void db_changes_init(struct db_changes *c);
+void db_changes_fini(struct db_changes *c);
+/* Note what changed; between transactions, before anything that lets the WAL start over.
+ * What is in the WAL into *wal, all zero if that cannot be said. */
+void db_changes_look(struct db *d, struct db_wal *wal);
+/* As it is now, nothing has changed. */
+void db_changes_none(struct db *d);
+MUST_USE enum err db_changes_begin(struct db *d, uint32_t *pages, uint32_t *changed,
+                                   struct why *why);
+
 /* --- the database ------------------------------------------------------------------- */
 
 enum { DB_PRAGMA_MAX = 16 };
@@ -147,7 +210,12 @@ struct db {
     bool rowid_max;     /* some table may hold the largest rowid (exec.c) */
     int wal_frames;     /* in the WAL after the latest commit */
     int wal_copied;     /* of these, frames a checkpoint has dealt with */
+    int wal_valve;      /* on disk, a checkpoint is made at so many frames */
     uint64_t wal_tried_ns; /* when a checkpoint was last tried */
+    _Atomic uint64_t wal_bytes;
+    bool guarding;  /* nobody else can make a checkpoint (checkpoint.c) */
+    bool unguarded; /* since changes were looked at last, somebody could */
+    struct db_changes changes;
 
     /* What outlives a request on the write connection. */
     bool changes_stale;     /* the counters of 5.4 were reset by a load */
@@ -172,7 +240,9 @@ struct db {
 
 struct db_reader {
     struct db *db;
-    struct db_conn *conn; /* owned; NULL if opening it anew failed */
+    struct db_conn *conn;  /* owned; NULL if opening it anew failed */
+    bool pinned;           /* in a transaction, which image is of */
+    struct db_image image; /* owned */
 };
 
 /* A virtual or AUTOINCREMENT table (exec.c). */
@@ -182,6 +252,9 @@ struct db_table {
     size_t len;
     char name[];
 };
+
+/* What db_rebuild() writes, before it takes the database's name. */
+#define DB_REBUILD_SUFFIX "-rebuild"
 
 /* --- open.c ------------------------------------------------------------------------- */
 
@@ -205,6 +278,9 @@ void db_vfs_mem_free(struct db_vfs_mem *m); /* NULL is allowed */
 sqlite3_vfs *db_vfs_mem_vfs(struct db_vfs_mem *m);
 uint64_t db_vfs_mem_size(struct db_vfs_mem *m,
                          const char *name); /* of a file; 0 if there is none */
+/* The file, which nobody has open, gets that content; its wal-index is gone. */
+enum err db_vfs_mem_fill(struct db_vfs_mem *m, const char *name,
+                         const struct db_pages *from, struct why *why);
 
 /* base with another clock (time_ns NULL: the real one) and temporary files in scratch_dir
  * (NULL: as base has them). */
@@ -320,8 +396,13 @@ void db_schema_find_rowid_max(struct db *d);
 /* --- checkpoint.c, null_sink.c -------------------------------------------------------
  */
 
-/* Make one if the WAL has grown enough. */
+/* After a commit: make one if the WAL has grown enough. */
 void db_checkpoint(struct db *d);
+/* Publish the size of the WAL. */
+void db_wal_count(struct db *d);
+/* Keep other programs from making checkpoints; until the write connection is closed. */
+void db_guard(struct db *d);
+void db_unguard(struct db *d);
 extern struct row_sink db_null_sink; /* never written to */
 
 /* --- query.c ------------------------------------------------------------------------ */
@@ -349,6 +430,30 @@ enum err db_copy_file(const char *from, const char *to, struct why *why);
 /* vfs_image.c: open a file, complete by itself, whatever its journal mode says.  Ended,
  * even on an error, by db_image_close(). */
 int db_image_open(sqlite3 **out, sqlite3_vfs **vfs, const char *path);
+/* The same from pages, which outlive it; *why says why one could not be read. */
+int db_image_open_pages(sqlite3 **out, sqlite3_vfs **vfs, const struct db_pages *from,
+                        struct why *why);
 void db_image_close(sqlite3 *sqlite, sqlite3_vfs *vfs);
+
+/* load.c: in one transaction, and as the effect of an entry at ctx, the write
+ * connection's content becomes that of from; cause (may be NULL): if it has a code, why
+ * from failed. */
+enum err db_replace_content(struct db *d, const struct db_context *ctx, sqlite3 *from,
+                            const struct why *cause, struct why *why);
+
+/* snapshot.c: what a state says beside the content, which is there already: settings,
+ * rowid, hash, indexes.  Opens the write connection anew. */
+enum err db_state_load(struct db *d, const struct db_state *in, struct why *why);
+
+/* --- reuse.c: with the boot id as an argument -----------------------------------------
+ */
+
+enum { DB_BOOT_ID = 36 };
+void db_boot_id(char out[DB_BOOT_ID + 1]); /* "" if it cannot be read */
+size_t db_fingerprint_of(const char *path, const char *boot, bool durable,
+                         uint8_t out[DB_FINGERPRINT_MAX]);
+bool db_can_reuse_at(const struct db_options *o, const char *boot,
+                     const uint8_t *fingerprint, size_t len, const struct db_pages *from,
+                     struct why *why);
 
 #endif

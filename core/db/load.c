@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -239,47 +238,55 @@ enum err db_check_file(const char *path, struct why *why)
 
 /* --- the switch --------------------------------------------------------------------- */
 
-static enum err replace(struct db *d, const char *path, struct why *why)
+static enum err replace(struct db *d, sqlite3 *from, const struct why *cause,
+                        struct why *why)
 {
-    sqlite3 *from = NULL;
-    sqlite3_vfs *vfs = NULL;
-    int rc = db_image_open(&from, &vfs, path);
-    enum err e = ERR_OK;
+    sqlite3_backup *b = sqlite3_backup_init(d->w->sqlite, "main", from, "main");
+    int rc = b ? sqlite3_backup_step(b, -1) : sqlite3_errcode(d->w->sqlite);
 
-    if (rc != SQLITE_OK) {
-        e = why_set(why, ERR_IO, "load %s: %s", path,
-                    from ? sqlite3_errmsg(from) : sqlite3_errstr(rc));
-    } else {
-        sqlite3_backup *b = sqlite3_backup_init(d->w->sqlite, "main", from, "main");
-        rc = b ? sqlite3_backup_step(b, -1) : sqlite3_errcode(d->w->sqlite);
-        if (b) {
-            db_effect_mix(d, (uint64_t)sqlite3_backup_pagecount(b));
-            rc = sqlite3_backup_finish(b);
-        }
-        if (rc != SQLITE_OK) e = db_conn_why(d->w, rc, why, "load");
+    if (b) {
+        db_effect_mix(d, (uint64_t)sqlite3_backup_pagecount(b));
+        rc = sqlite3_backup_finish(b);
     }
-    db_image_close(from, vfs);
-    return e;
+    if (rc == SQLITE_OK) return ERR_OK;
+    if (cause && cause->code) return why_set(why, cause->code, "%s", cause->text);
+    return db_conn_why(d->w, rc, why, "load");
 }
 
-enum err db_apply_replace(struct db *d, const struct db_context *ctx, const char *path,
-                          struct why *why)
+enum err db_replace_content(struct db *d, const struct db_context *ctx, sqlite3 *from,
+                            const struct why *cause, struct why *why)
 {
     enum err e = db_commit(d, why);
+
     if (e) return e;
     d->ctx = *ctx;
     db_effect_begin(d);
     db_stmt_cache_clear(&d->w->cache);
-    e = replace(d, path, why);
+    e = replace(d, from, cause, why);
     if (!e)
         e = db_writer_reopen(d, false,
                              why); /* settings, counters and temporary objects go, too */
     if (e) return e;
     db_schema_find_rowid_max(d);
-    /* All of the new content went through the WAL. */
-    d->wal_frames = INT_MAX;
-    d->wal_copied = 0;
-    db_checkpoint(d);
+    db_checkpoint(d); /* all of the new content went through the WAL */
+    return ERR_OK;
+}
+
+enum err db_apply_replace(struct db *d, const struct db_context *ctx, const char *path,
+                          struct why *why)
+{
+    sqlite3 *from = NULL;
+    sqlite3_vfs *vfs = NULL;
+    int rc = db_image_open(&from, &vfs, path);
+    enum err e;
+
+    if (rc != SQLITE_OK)
+        e = why_set(why, ERR_IO, "load %s: %s", path,
+                    from ? sqlite3_errmsg(from) : sqlite3_errstr(rc));
+    else
+        e = db_replace_content(d, ctx, from, NULL, why);
+    db_image_close(from, vfs);
+    if (e) return e;
     atomic_store_explicit(&d->changed_index, ctx->index, memory_order_relaxed);
     db_effect_end(d);
     return ERR_OK;

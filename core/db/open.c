@@ -20,7 +20,8 @@
 enum {
     BUSY_MS = 5000,
     VARIABLES_MAX = 32766, /* as the reference; Debian's library allows 250000 */
-    PROGRESS_OPS = 1000
+    PROGRESS_OPS = 1000,
+    WAL_VALVE = 65536 /* 256 MiB */
 };
 
 /* 'localtime' must not depend on the machine's time zone: every node is in UTC. */
@@ -100,7 +101,10 @@ static int on_wal_commit(void *arg, sqlite3 *sqlite, const char *schema, int fra
 {
     struct db *d = arg;
     (void)sqlite;
-    if (strcmp(schema, "main") == 0) d->wal_frames = frames;
+    if (strcmp(schema, "main") == 0) {
+        d->wal_frames = frames;
+        db_wal_count(d);
+    }
     return SQLITE_OK;
 }
 
@@ -182,6 +186,11 @@ enum err db_conn_open(struct db_conn **out, struct db *d, bool writer, struct wh
     c->writer = writer;
     db_stmt_cache_init(&c->cache);
     int rc = sqlite3_open_v2(d->file, &c->sqlite, flags, vfs->zName);
+    /* SQLite is content with reading where it may not write. */
+    if (rc == SQLITE_OK && writer && sqlite3_db_readonly(c->sqlite, "main") != 0) {
+        db_conn_close(c);
+        return why_set(why, ERR_IO, "open database: %s cannot be written to", d->file);
+    }
     if (rc == SQLITE_OK) {
         sqlite3_extended_result_codes(c->sqlite, 1);
         sqlite3_busy_timeout(c->sqlite, BUSY_MS);
@@ -211,6 +220,7 @@ void db_conn_close(struct db_conn *c)
 {
     if (!c) return;
     if (c->writer) {
+        if (c == c->db->w) db_unguard(c->db);
         sqlite3_stmt **control[] = {&c->db->begin, &c->db->commit, &c->db->savepoint,
                                     &c->db->release, &c->db->rollback_to};
         for (size_t i = 0; i < sizeof control / sizeof *control; i++) {
@@ -226,8 +236,10 @@ void db_conn_close(struct db_conn *c)
 
 enum err db_writer_reopen(struct db *d, bool keep, struct why *why)
 {
-    sqlite3_int64 rowid = sqlite3_last_insert_rowid(d->w->sqlite);
+    sqlite3_int64 rowid = d->w ? sqlite3_last_insert_rowid(d->w->sqlite) : 0;
+    struct db_wal wal;
 
+    if (d->w) db_changes_look(d, &wal);
     db_conn_close(d->w);
     d->w = NULL;
     d->batch = false;
@@ -235,6 +247,7 @@ enum err db_writer_reopen(struct db *d, bool keep, struct why *why)
     d->schema_stale = true;
     enum err e = db_conn_open(&d->w, d, true, why);
     if (e) return e;
+    db_guard(d);
     d->fn.base_changes = 0;
     d->changes_stale = true;
     if (!keep) {
@@ -259,6 +272,7 @@ static enum err copy_options(struct db *d, const struct db_options *o, struct wh
     d->logger = o->logger;
     d->metrics = o->metrics;
     d->clock = clock_real();
+    d->wal_valve = WAL_VALVE;
     d->file = strdup(o->path ? o->path : "/main");
     d->path = o->path ? strdup(o->path) : NULL;
     d->scratch_dir = strdup(o->scratch_dir ? o->scratch_dir : "/tmp");
@@ -274,7 +288,8 @@ static enum err copy_options(struct db *d, const struct db_options *o, struct wh
 /* An empty file that others may read, and nothing left of an earlier one. */
 static enum err fresh_file(const char *path, struct why *why)
 {
-    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
+    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal",
+                                           DB_REBUILD_SUFFIX};
     char name[4096];
 
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
@@ -311,7 +326,8 @@ static enum err open_vfs(struct db *d, struct why *why)
     return e;
 }
 
-enum err db_open(struct db **out, const struct db_options *o, struct why *why)
+static enum err open_db(struct db **out, const struct db_options *o, bool fresh,
+                        struct why *why)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct db *d = calloc(1, sizeof *d);
@@ -321,11 +337,40 @@ enum err db_open(struct db **out, const struct db_options *o, struct why *why)
     pthread_once(&once, configure_sqlite);
     if (!d) return why_set(why, ERR_NOMEM, "open database: out of memory");
     map_init(&d->tables, rand_entropy());
+    db_changes_init(&d->changes);
     d->schema_stale = true;
     e = copy_options(d, o, why);
-    if (!e && d->path) e = fresh_file(d->path, why);
+    if (!e && d->path && fresh) e = fresh_file(d->path, why);
     if (!e) e = open_vfs(d, why);
     if (!e) e = db_conn_open(&d->w, d, true, why);
+    if (e) {
+        db_close(d);
+        return e;
+    }
+    db_guard(d);
+    *out = d;
+    return ERR_OK;
+}
+
+enum err db_open(struct db **out, const struct db_options *o, struct why *why)
+{
+    return open_db(out, o, true, why);
+}
+
+/* Nothing but the main file counts, which db_can_reuse() has seen to. */
+enum err db_open_existing(struct db **out, const struct db_options *o,
+                          const struct db_state *state, struct why *why)
+{
+    struct db_wal wal;
+    struct db *d;
+    enum err e = open_db(&d, o, false, why);
+
+    *out = NULL;
+    if (e) return e;
+    e = db_wal_look(d->w->sqlite, &wal, why);
+    if (!e && (wal.frames > 0 || wal.pages != state->pages))
+        e = why_set(why, ERR_CORRUPT, "%s is not the database of the snapshot", d->file);
+    if (!e) e = db_state_load(d, state, why);
     if (e) {
         db_close(d);
         return e;
@@ -346,6 +391,7 @@ void db_close(struct db *d)
     else
         db_vfs_clock_free(d->vfs_read);
     db_schema_free(d);
+    db_changes_fini(&d->changes);
     for (size_t i = 0; i < d->n_extensions; i++) free(d->extensions[i]);
     free(d->extensions);
     free(d->scratch_dir);

@@ -278,6 +278,7 @@ enum err db_reader_open(struct db *d, struct db_reader **out, struct why *why)
 void db_reader_close(struct db_reader *r)
 {
     if (!r) return;
+    db_image_fini(&r->image);
     db_conn_close(r->conn);
     atomic_fetch_sub(&r->db->n_readers, 1);
     free(r);
@@ -287,6 +288,8 @@ void db_reader_close(struct db_reader *r)
 enum err db_reader_refresh(struct db_reader *r, struct why *why)
 {
     if (r->conn && !r->conn->dirty) return ERR_OK;
+    db_image_fini(&r->image);
+    r->pinned = false;
     db_conn_close(r->conn);
     return db_conn_open(&r->conn, r->db, false, why);
 }

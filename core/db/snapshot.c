@@ -49,7 +49,7 @@ static const char *take_text(const uint8_t **p, const uint8_t *end)
     return text;
 }
 
-static enum err state_load(struct db *d, const struct db_state *in, struct why *why)
+static enum err load_pragmas(struct db *d, const struct db_state *in, struct why *why)
 {
     const uint8_t *p = in->bytes + STATE_HEAD, *end = in->bytes + in->len;
 
@@ -72,47 +72,71 @@ static enum err state_load(struct db *d, const struct db_state *in, struct why *
     return ERR_OK;
 }
 
-enum err db_snapshot_pin(struct db *d, struct db_reader **out, struct db_state *state,
-                         struct why *why)
+enum err db_state_load(struct db *d, const struct db_state *in, struct why *why)
 {
-    struct db_reader *r;
+    enum err e = load_pragmas(d, in, why);
+
+    if (!e) e = db_writer_reopen(d, true, why);
+    if (e) return e;
+    db_schema_find_rowid_max(d);
+    sqlite3_set_last_insert_rowid(d->w->sqlite, (sqlite3_int64)get_le64(in->bytes + 1));
+    d->effect.hash = in->effect_hash;
+    d->effect.index = in->index;
+    atomic_store_explicit(&d->changed_index, in->changed_index, memory_order_relaxed);
+    db_changes_none(d);
+    return ERR_OK;
+}
+
+/* --- out ---------------------------------------------------------------------------- */
+
+enum err db_capture_begin(struct db *d, struct db_state *state, uint32_t *changed,
+                          struct why *why)
+{
     enum err e = db_commit(d, why);
 
     if (e) return e;
     if (d->session_since)
         return why_set(why, ERR_BUSY,
                        "cannot take snapshot now, temporary tables are in use");
+    memset(state, 0, sizeof *state);
     state->index = d->effect.index;
     state->effect_hash = d->effect.hash;
     state->changed_index = atomic_load_explicit(&d->changed_index, memory_order_relaxed);
     e = state_save(d, state, why);
-    if (!e) e = db_reader_open(d, &r, why);
-    if (e) return e;
+    if (!e) e = db_changes_begin(d, &state->pages, changed, why);
+    return e;
+}
+
+/* Nothing is written meanwhile, so what the wal-index says is what the transaction sees.
+ */
+static enum err pin(struct db_reader *r, struct why *why)
+{
+    struct db_wal wal;
     /* The first read of a transaction decides which state it sees
      * (https://www.sqlite.org/isolation.html). */
-    if (db_conn_exec(r->conn, "BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1;") !=
-        SQLITE_OK) {
-        e = why_set(why, ERR_IO, "snapshot: %s", sqlite3_errmsg(r->conn->sqlite));
+    int rc = db_conn_exec(r->conn, "BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1;");
+    enum err e;
+
+    if (rc != SQLITE_OK) return db_conn_why(r->conn, rc, why, "snapshot");
+    e = db_wal_look(r->conn->sqlite, &wal, why);
+    if (!e) e = db_image_of(&r->image, &wal, why);
+    r->pinned = !e;
+    return e;
+}
+
+enum err db_snapshot_pin(struct db *d, struct db_reader **out, struct why *why)
+{
+    struct db_reader *r;
+    enum err e = db_commit(d, why);
+
+    *out = NULL;
+    if (!e) e = db_reader_open(d, &r, why);
+    if (e) return e;
+    e = pin(r, why);
+    if (e) {
         db_reader_close(r);
         return e;
     }
     *out = r;
-    return ERR_OK;
-}
-
-enum err db_snapshot_restore(struct db *d, const char *path, const struct db_state *state,
-                             struct why *why)
-{
-    struct db_context ctx = {.index = state->index};
-    enum err e = db_apply_replace(d, &ctx, path, why);
-
-    if (!e) e = state_load(d, state, why);
-    if (!e) e = db_writer_reopen(d, true, why);
-    if (e) return e;
-    sqlite3_set_last_insert_rowid(d->w->sqlite,
-                                  (sqlite3_int64)get_le64(state->bytes + 1));
-    d->effect.hash = state->effect_hash;
-    d->effect.index = state->index;
-    atomic_store_explicit(&d->changed_index, state->changed_index, memory_order_relaxed);
     return ERR_OK;
 }

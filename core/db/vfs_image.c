@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vfs_image: one file, to be read as a whole SQLite database.
+ * vfs_image: one file, or pages from elsewhere, to be read as a whole SQLite database.
  *
  * A database in WAL mode says so in its header, and SQLite then wants a -wal and a -shm
  * file beside it.  An image that was sent to us is complete by itself and may lie where
@@ -17,42 +17,95 @@
 
 #include "core/db/internal.h"
 
-struct image_file {
-    sqlite3_file base; /* first */
-    int fd;
-};
-
 struct image_vfs {
     sqlite3_vfs vfs;
     sqlite3_vfs *base;
     char name[40];
+    const struct db_pages *from; /* NULL: a file */
+    struct why *why;             /* why a page could not be had */
 };
 
-enum { VERSIONS_AT = 18 }; /* file format write and read version: 2 = WAL */
+struct image_file {
+    sqlite3_file base; /* first */
+    struct image_vfs *owner;
+    int fd;         /* -1: pages */
+    uint8_t *ahead; /* owned; pages read ahead, from number first on */
+    uint32_t first, n;
+};
 
-static int image_fd(sqlite3_file *f)
+enum {
+    VERSIONS_AT = 18, /* file format write and read version: 2 = WAL */
+    AHEAD_PAGES = 64  /* SQLite asks for one at a time */
+};
+
+static struct image_file *image_of(sqlite3_file *f)
 {
-    return ((struct image_file *)(void *)f)->fd;
+    return (struct image_file *)(void *)f;
 }
 
 static int image_close(sqlite3_file *f)
 {
-    close(image_fd(f));
+    if (image_of(f)->fd >= 0) close(image_of(f)->fd);
+    free(image_of(f)->ahead);
     return SQLITE_OK;
 }
 
-static int image_read(sqlite3_file *f, void *out, int amount, sqlite3_int64 offset)
+/* How many of the bytes there are; -1: they cannot be read. */
+static int read_file(struct image_file *f, uint8_t *to, int amount, sqlite3_int64 offset)
 {
-    uint8_t *to = out;
     int got = 0;
 
     while (got < amount) {
-        ssize_t n = pread(image_fd(f), to + got, (size_t)(amount - got), offset + got);
+        ssize_t n = pread(f->fd, to + got, (size_t)(amount - got), offset + got);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return SQLITE_IOERR_READ;
+        if (n < 0) return -1;
         if (n == 0) break;
         got += (int)n;
     }
+    return got;
+}
+
+/* Have the page with that number, from 0 on, read ahead. */
+static bool fetch(struct image_file *f, uint32_t number)
+{
+    const struct db_pages *from = f->owner->from;
+    uint32_t left = from->n - number;
+
+    if (number >= f->first && number < f->first + f->n) return true;
+    f->n = 0;
+    f->first = number;
+    left = left < AHEAD_PAGES ? left : AHEAD_PAGES;
+    if (from->read(from->arg, number + 1, left, f->ahead, f->owner->why) != ERR_OK)
+        return false;
+    f->n = left;
+    return true;
+}
+
+static int read_pages(struct image_file *f, uint8_t *to, int amount, sqlite3_int64 offset)
+{
+    int got = 0;
+
+    while (got < amount && (offset + got) / DB_PAGE < f->owner->from->n) {
+        uint32_t number = (uint32_t)((offset + got) / DB_PAGE);
+        int in_page = (int)((offset + got) % DB_PAGE), n = DB_PAGE - in_page;
+
+        if (!fetch(f, number)) return -1;
+        if (n > amount - got) n = amount - got;
+        memcpy(to + got, f->ahead + (size_t)(number - f->first) * DB_PAGE + in_page,
+               (size_t)n);
+        got += n;
+    }
+    return got;
+}
+
+static int image_read(sqlite3_file *file, void *out, int amount, sqlite3_int64 offset)
+{
+    struct image_file *f = image_of(file);
+    uint8_t *to = out;
+    int got =
+        f->fd >= 0 ? read_file(f, to, amount, offset) : read_pages(f, to, amount, offset);
+
+    if (got < 0) return SQLITE_IOERR_READ;
     if (got < amount) memset(to + got, 0, (size_t)amount - (size_t)got);
     for (int at = VERSIONS_AT; at < VERSIONS_AT + 2; at++)
         if (offset <= at && at < offset + got && to[at - offset] == 2)
@@ -79,11 +132,17 @@ static int image_nothing(sqlite3_file *f, int flags)
     return SQLITE_OK;
 }
 
-static int image_size(sqlite3_file *f, sqlite3_int64 *out)
+static int image_size(sqlite3_file *file, sqlite3_int64 *out)
 {
+    struct image_file *f = image_of(file);
     struct stat st;
-    if (fstat(image_fd(f), &st) != 0) return SQLITE_IOERR_FSTAT;
-    *out = st.st_size;
+
+    if (f->fd < 0) {
+        *out = (sqlite3_int64)f->owner->from->n * DB_PAGE;
+    } else {
+        if (fstat(f->fd, &st) != 0) return SQLITE_IOERR_FSTAT;
+        *out = st.st_size;
+    }
     return SQLITE_OK;
 }
 
@@ -137,13 +196,17 @@ static sqlite3_vfs *base_of(sqlite3_vfs *v)
 static int image_open(sqlite3_vfs *v, const char *name, sqlite3_file *file, int flags,
                       int *out_flags)
 {
-    struct image_file *f = (struct image_file *)(void *)file;
+    struct image_file *f = image_of(file);
 
-    (void)v;
-    f->base.pMethods = NULL;
+    memset(f, 0, sizeof *f);
+    f->owner = v->pAppData;
+    f->fd = -1;
     if (!name || !(flags & SQLITE_OPEN_MAIN_DB)) return SQLITE_CANTOPEN;
-    f->fd = open(name, O_RDONLY | O_CLOEXEC);
-    if (f->fd < 0) return SQLITE_CANTOPEN;
+    if (f->owner->from)
+        f->ahead = malloc((size_t)AHEAD_PAGES * DB_PAGE);
+    else
+        f->fd = open(name, O_RDONLY | O_CLOEXEC);
+    if (f->fd < 0 && !f->ahead) return f->owner->from ? SQLITE_NOMEM : SQLITE_CANTOPEN;
     f->base.pMethods = &image_methods;
     if (out_flags) *out_flags = SQLITE_OPEN_READONLY;
     return SQLITE_OK;
@@ -190,7 +253,8 @@ static int image_last_error(sqlite3_vfs *v, int n, char *out)
     return 0;
 }
 
-int db_image_open(sqlite3 **out, sqlite3_vfs **vfs, const char *path)
+static int open_image(sqlite3 **out, sqlite3_vfs **vfs, const char *path,
+                      const struct db_pages *from, struct why *why)
 {
     struct image_vfs *v = calloc(1, sizeof *v);
 
@@ -199,6 +263,8 @@ int db_image_open(sqlite3 **out, sqlite3_vfs **vfs, const char *path)
     if (!v) return SQLITE_NOMEM;
     snprintf(v->name, sizeof v->name, "rq-image-%p", (void *)v);
     v->base = sqlite3_vfs_find(NULL);
+    v->from = from;
+    v->why = why;
     v->vfs = (sqlite3_vfs){
         .iVersion = 1,
         .szOsFile = sizeof(struct image_file),
@@ -225,6 +291,17 @@ int db_image_open(sqlite3 **out, sqlite3_vfs **vfs, const char *path)
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(*out, "PRAGMA temp_store=MEMORY", NULL, NULL, NULL);
     return rc;
+}
+
+int db_image_open(sqlite3 **out, sqlite3_vfs **vfs, const char *path)
+{
+    return open_image(out, vfs, path, NULL, NULL);
+}
+
+int db_image_open_pages(sqlite3 **out, sqlite3_vfs **vfs, const struct db_pages *from,
+                        struct why *why)
+{
+    return open_image(out, vfs, "/image", from, why);
 }
 
 void db_image_close(sqlite3 *sqlite, sqlite3_vfs *vfs)

@@ -641,3 +641,40 @@ uint64_t db_vfs_mem_size(struct db_vfs_mem *m, const char *name)
     pthread_mutex_unlock(&m->mutex);
     return size;
 }
+
+/* No handle is open, so nothing else looks at it. */
+static enum err fill(struct mem_file *f, const struct db_pages *from, struct why *why)
+{
+    enum { CHUNK_PAGES = CHUNK_BYTES / DB_PAGE };
+    enum err e = ERR_OK;
+
+    for (int i = 0; i < f->n_regions; i++) free(f->regions[i]);
+    free(f->regions);
+    f->regions = NULL;
+    f->n_regions = 0;
+    atomic_store(&f->size, 0);
+    for (uint64_t at = 0; at < from->n && !e; at += CHUNK_PAGES) {
+        uint64_t left = from->n - at;
+        uint32_t n = left < CHUNK_PAGES ? (uint32_t)left : CHUNK_PAGES;
+        uint8_t *chunk = chunk_make(f, at / CHUNK_PAGES);
+
+        e = chunk ? from->read(from->arg, (uint32_t)at + 1, n, chunk, why)
+                  : why_set(why, ERR_NOMEM, "in-memory database: out of memory");
+        if (!e && n < CHUNK_PAGES)
+            memset(chunk + (size_t)n * DB_PAGE, 0, CHUNK_BYTES - (size_t)n * DB_PAGE);
+    }
+    if (e) return e;
+    chunks_drop(f, ((uint64_t)from->n + CHUNK_PAGES - 1) / CHUNK_PAGES);
+    atomic_store_explicit(&f->size, (uint64_t)from->n * DB_PAGE, memory_order_release);
+    return ERR_OK;
+}
+
+enum err db_vfs_mem_fill(struct db_vfs_mem *m, const char *name,
+                         const struct db_pages *from, struct why *why)
+{
+    pthread_mutex_lock(&m->mutex);
+    struct mem_file *f = file_find(m, name);
+    CHECK(f && f->refs == 1);
+    pthread_mutex_unlock(&m->mutex);
+    return fill(f, from, why);
+}

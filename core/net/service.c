@@ -6,7 +6,7 @@
 
 static const uint8_t raft_streams[NET_RAFT_METHODS] = {
     [NET_RAFT_STEP] = NET_STREAM_IN,
-    [NET_RAFT_INSTALL_SNAPSHOT] = NET_STREAM_IN,
+    [NET_RAFT_INSTALL_SNAPSHOT] = NET_STREAM_IN | NET_STREAM_OUT,
 };
 static const uint8_t database_streams[NET_DATABASE_METHODS] = {
     [NET_DATABASE_EXECUTE] = NET_STREAM_OUT,

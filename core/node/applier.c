@@ -35,8 +35,10 @@ struct applier {
     struct arena arena; /* one entry's decoded message */
     char load_path[4096];
     struct load load;
+    bool replaced; /* since the last capture */
     _Atomic uint64_t index, time_ns;
     atomic_bool loading;
+    struct blob *extra;        /* owned reference; NULL = none */
     struct divergence effects; /* written by the apply thread */
 };
 
@@ -90,8 +92,25 @@ void applier_free(struct applier *a)
 {
     if (a == NULL) return;
     load_drop(a);
+    blob_unref(a->extra);
     arena_fini(&a->arena);
     free(a);
+}
+
+void applier_begin_at(struct applier *a, uint64_t index, uint64_t time_ns,
+                      struct blob *extra)
+{
+    struct blob *kept = extra ? blob_ref(extra) : NULL;
+
+    blob_unref(a->extra);
+    a->extra = kept;
+    atomic_store_explicit(&a->time_ns, time_ns, memory_order_relaxed);
+    atomic_store_explicit(&a->index, index, memory_order_release);
+}
+
+struct blob *applier_extra(const struct applier *a)
+{
+    return a->extra ? blob_ref(a->extra) : NULL;
 }
 
 /* As of the time of the newest entry: no image holds half a load, and none that goes on
@@ -155,6 +174,7 @@ static enum err apply_load(struct applier *a, const struct db_context *ctx,
         return ERR_OK;
     }
     e = db_apply_replace(a->db, ctx, a->load_path, why);
+    a->replaced = true;
     load_drop(a);
     return e;
 }
@@ -249,28 +269,30 @@ static struct row_sink *sink_of(const struct apply_item *it)
     return LIST_ITEM(it->call, struct call_execute, call)->sink;
 }
 
-static void pin(struct applier *a, struct apply_pin *p)
+static enum err capture(struct applier *a, struct apply_capture *c, struct why *why)
 {
     if (load_given_up(a, atomic_load_explicit(&a->time_ns, memory_order_relaxed)))
         load_drop(a); /* its next chunk is refused, dropped or not */
     if (atomic_load(&a->loading))
-        p->why.code = why_set(&p->why, ERR_BUSY, "load in progress");
+        c->why.code = why_set(&c->why, ERR_BUSY, "load in progress");
     else
-        p->why.code = db_snapshot_pin(a->db, &p->reader, &p->state, &p->why);
-    p->time_ns = atomic_load_explicit(&a->time_ns, memory_order_relaxed);
-    p->done(p);
+        c->why.code = db_capture_begin(a->db, &c->state, &c->changed, &c->why);
+    if (c->why.code) return c->run(c, NULL, why);
+    c->time_ns = atomic_load_explicit(&a->time_ns, memory_order_relaxed);
+    c->extra = applier_extra(a);
+    c->replaced = a->replaced;
+    a->replaced = false;
+    return c->run(c, a->db, why);
 }
 
-enum err applier_restore(struct applier *a, const struct apply_restore *r,
-                         struct why *why)
+static enum err restore(struct applier *a, struct apply_restore *r, struct why *why)
 {
     enum err e;
 
     load_drop(a);
-    e = db_snapshot_restore(a->db, r->path, &r->state, why);
+    e = db_restore(a->db, &r->from, &r->state, why);
     if (e) return err_wrap(why, e, "restore snapshot at %" PRIu64, r->state.index);
-    atomic_store_explicit(&a->time_ns, r->time_ns, memory_order_relaxed);
-    atomic_store_explicit(&a->index, r->state.index, memory_order_release);
+    applier_begin_at(a, r->state.index, r->time_ns, r->extra);
     return ERR_OK;
 }
 
@@ -286,9 +308,9 @@ void apply_job_fail(struct apply_job *j, const struct why *why)
         c->top_level = true;
         c->done(c);
     }
-    if (j->pin) {
-        j->pin->why = *why;
-        j->pin->done(j->pin);
+    if (j->capture) {
+        j->capture->why = *why;
+        (void)!j->capture->run(j->capture, NULL, NULL);
     }
     apply_job_free(j);
 }
@@ -360,13 +382,14 @@ static bool has_entries(const struct mail *m)
 
 static enum err run_other(struct applier *a, struct apply_job *j, struct why *why)
 {
+    struct apply_capture *c = j->capture;
     enum err e = ERR_OK;
 
-    if (j->pin) pin(a, j->pin);
+    j->capture = NULL; /* told once, also if it fails */
+    if (c) e = capture(a, c, why);
     if (j->restore) {
-        if (!node_mutation(NODE_MUT_NOT_RESTORED))
-            e = applier_restore(a, j->restore, why);
-        if (!e) j->restore->done(j->restore);
+        if (!node_mutation(NODE_MUT_NOT_RESTORED)) e = restore(a, j->restore, why);
+        if (!e) j->restore->done(j->restore, a->db);
     }
     return e;
 }

@@ -24,29 +24,35 @@ struct apply_item {
     struct call *call;       /* who waits; NULL = nobody here */
 };
 
-/* Asks for the state exactly after the jobs before it: a reader pinned there, for a
- * snapshot. */
-struct apply_pin {
-    struct db_reader *reader;          /* result; the receiver closes it */
-    struct db_state state;             /* result */
-    uint64_t time_ns;                  /* result */
-    struct why why;                    /* result */
-    void (*done)(struct apply_pin *p); /* on the apply thread */
+/* Asks for the state exactly after the jobs before it, for a snapshot. */
+struct apply_capture {
+    /* Results of the beginning. */
+    struct db_state state;
+    uint32_t changed; /* pages, as db_capture_begin() says */
+    bool replaced;    /* a whole file was loaded since the last one */
+    uint64_t time_ns;
+    struct blob *extra; /* one reference, the receiver's; NULL = none */
+    struct why why;
+    /* On the apply thread, once; d is NULL if why has an error.  An error of its own: the
+     * database is damaged, the node must stop. */
+    enum err (*run)(struct apply_capture *c, struct db *d, struct why *why);
 };
 
 /* Become a snapshot; entries go on after its index. */
 struct apply_restore {
-    const char *path;
+    struct db_pages from;
     struct db_state state;
     uint64_t time_ns;
-    void (*done)(struct apply_restore *r); /* on the apply thread, once it is so */
+    struct blob *extra; /* borrowed; NULL = none */
+    /* On the apply thread, once it is so. */
+    void (*done)(struct apply_restore *r, struct db *d);
 };
 
 /* A run of consecutive entries, or one of the above.  Made by apply_job_new(), ended by
  * apply_job_free(). */
 struct apply_job {
     struct mail mail;
-    struct apply_pin *pin;         /* with n = 0 */
+    struct apply_capture *capture; /* with n = 0 */
     struct apply_restore *restore; /* with n = 0 */
     size_t n, cap;
     struct apply_item items[];
@@ -58,21 +64,26 @@ void apply_job_free(struct apply_job *j); /* drops payload references; NULL is a
 /* Answer everybody who waits for the job with why, and free it. */
 void apply_job_fail(struct apply_job *j, const struct why *why);
 
-/* Before the first run: restore a snapshot found on disk. */
-MUST_USE enum err applier_restore(struct applier *a, const struct apply_restore *r,
-                                  struct why *why);
-
 /* d is borrowed; scratch_dir holds files being loaded. */
 MUST_USE enum err applier_new(struct applier **out, struct db *d, const char *scratch_dir,
                               struct logger *logger, struct why *why);
 void applier_free(struct applier *a); /* NULL is allowed */
+
+/* Before the first run: the database is that of a snapshot at index, made at time_ns,
+ * with this state beside it (borrowed; NULL = none). */
+void applier_begin_at(struct applier *a, uint64_t index, uint64_t time_ns,
+                      struct blob *extra);
+
+/* Replicated state beside the database, opaque here: what the newest restored snapshot
+ * brought.  One reference, the caller's; NULL = none.  Apply thread. */
+struct blob *applier_extra(const struct applier *a);
 
 /* Apply the jobs (linked by mail.next) as one batch: results are complete and committed
  * when this returns, then every waiting call is done() and the jobs are freed.  On an
  * error nothing of the batch has been answered; the calls are failed with why. */
 MUST_USE enum err applier_run(struct applier *a, struct mail *jobs, struct why *why);
 
-/* Before a pin that no later entry follows (recovery): half a load holds it up no
+/* Before a capture that no later entry follows (recovery): half a load holds it up no
  * more. */
 void applier_forget_load(struct applier *a);
 

@@ -717,9 +717,18 @@ void node_snapshot(struct node *n, struct call_snapshot *c)
         call_fail(&c->call, ERR_NOT_OPEN, "store not open");
 }
 
+static void deliver_reap(struct mail *m, void *arg)
+{
+    struct node *n = arg;
+
+    snapshots_reap_for(n->snapshots, LIST_ITEM(m, struct call_reap, call.mail));
+}
+
 void node_reap(struct node *n, struct call_reap *c)
 {
-    if (!refuse_closed(n, &c->call)) snapshots_reap(n->snapshots, c);
+    if (refuse_closed(n, &c->call)) return;
+    if (!node_post(n, &c->call.mail, deliver_reap))
+        call_fail(&c->call, ERR_NOT_OPEN, "store not open");
 }
 
 /* --- status: the node thread's part, then a reader's ------------------------------ */

@@ -715,10 +715,39 @@ static enum err restart(struct node *n, struct restarted *r, struct why *why)
     return snapshots_new(&n->snapshots, n, &r->store, &r->snapshot, why);
 }
 
+static enum err open_database(struct node *n, const struct snapshot_meta *m,
+                              struct why *why)
+{
+    struct db_options o = {.path = n->o.on_disk ? n->db_path : NULL,
+                           .scratch_dir = n->scratch_dir,
+                           .foreign_keys = n->o.foreign_keys,
+                           .extensions = n->o.extensions,
+                           .n_extensions = n->o.n_extensions,
+                           .logger = n->o.logger,
+                           .metrics = n->o.metrics};
+    uint64_t begun_ns = clock_mono_ns(n->o.clock);
+    struct restarted_database d;
+    char took[TEXT_DURATION_MAX];
+    enum err e = restart_database(&d, &o, snapshots_store(n->snapshots), m, n->o.id, why);
+
+    n->db = d.db;
+    n->applier = d.applier;
+    if (e) return e;
+    if (d.reused) {
+        logger_info(n->o.logger, "store",
+                    "detected successful prior snapshot operation, skipping restore");
+        metrics_add(n->o.metrics, METRIC_store_num_restores_start_skipped, 1);
+    } else if (d.rebuilt) {
+        text_duration(took, (int64_t)(clock_mono_ns(n->o.clock) - begun_ns));
+        logger_info(n->o.logger, "store", "node restored in %s", took);
+        metrics_add(n->o.metrics, METRIC_store_num_restores_start, 1);
+    }
+    return ERR_OK;
+}
+
 enum err node_open(struct node **out, const struct node_options *o, struct why *why)
 {
     struct node *n = calloc(1, sizeof *n);
-    struct db_options dbo = {0};
     struct member_options mo = {.ports = &ports};
     struct restarted found = {0};
     pthread_condattr_t attr;
@@ -743,19 +772,7 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
     if (!e) e = restart(n, &found, why);
     if (e) goto fail;
 
-    dbo.path = o->on_disk ? n->db_path : NULL;
-    dbo.scratch_dir = n->scratch_dir;
-    dbo.foreign_keys = o->foreign_keys;
-    dbo.extensions = n->o.extensions;
-    dbo.n_extensions = n->o.n_extensions;
-    dbo.logger = o->logger;
-    dbo.metrics = o->metrics;
-    e = db_open(&n->db, &dbo, why);
-    if (!e) e = applier_new(&n->applier, n->db, n->scratch_dir, o->logger, why);
-    if (!e && found.snapshot.index) {
-        logger_info(o->logger, "store", "initiating node restore on node ID %s", o->id);
-        e = snapshots_restore(n->snapshots, &found.snapshot, why);
-    }
+    e = open_database(n, &found.snapshot, why);
     mo.host = n;
     mo.apply_timeout_ms = o->apply_timeout_ms ? o->apply_timeout_ms : 10000;
     if (!e) e = member_new(&n->member, n->raft, &mo, why);
@@ -959,6 +976,7 @@ void node_stop(struct node *n)
     if (!n->started) return;
     n->started = false;
     atomic_store(&n->open, false);
+    snapshots_hurry(n->snapshots);
     if (n->thread_started) {
         (void)run_errand(n, &stop);
         pthread_join(n->thread, NULL);
@@ -980,6 +998,7 @@ void node_stop(struct node *n)
     run_own_jobs(n);
     readers_stop(n->readers);
     snapshots_stop(n->snapshots);
+    if (n->thread_started && !atomic_load(&n->failed)) snapshots_take_last(n->snapshots);
 }
 
 void node_free(struct node *n)

@@ -48,6 +48,7 @@ struct node_options {
     uint64_t snapshot_interval_ns;            /* -raft-snap-int */
     uint64_t snapshot_wal_bytes;              /* -raft-snap-wal-size */
     int64_t auto_vacuum_ns, auto_optimize_ns; /* periods; 0 = off (maintenance.h) */
+    bool compress_snapshots;                  /* sent to other nodes */
     bool shutdown_on_remove;
     int64_t reap_ns, reap_read_only_ns; /* for /status; core/cluster does it */
     const char *raft_log_level;
@@ -65,9 +66,10 @@ struct node_options {
 };
 
 /*
- * Recover log and identity from data_dir and open the database (empty; the log is
- * replayed into it once the threads run).  ERR_CORRUPT for a damaged log, ERR_INVALID for
- * a directory that is not ours.  On ERR_OK the caller owns *out.
+ * Recover log and identity from data_dir and open the database: it is the newest
+ * snapshot, and the log is replayed into it once the threads run.  ERR_CORRUPT for a
+ * damaged log, ERR_INVALID for a directory that is not ours.  On ERR_OK the caller owns
+ * *out.
  */
 MUST_USE enum err node_open(struct node **out, const struct node_options *o,
                             struct why *why);
@@ -160,7 +162,8 @@ MUST_USE enum err node_bootstrap(struct node *n, struct why *why);
  * applied; or timeout_ms has passed (false).  For start-up messages and tests. */
 bool node_wait_ready(struct node *n, unsigned timeout_ms);
 
-/* Refuse new calls, end those under way, make the log durable, join the threads.  Blocks.
+/* Refuse new calls, end those under way, make the log durable, join the threads, take a
+ * last snapshot if that is quick.  Blocks.
  * Safe to call twice. */
 void node_stop(struct node *n);
 void node_free(struct node *n); /* NULL is allowed; stops first */

@@ -16,10 +16,12 @@
 
 #include "core/base/clock.h"
 #include "core/base/io.h"
+#include "core/base/list.h"
 #include "core/base/logger.h"
 #include "core/base/rand.h"
 #include "core/node/identity.h"
 #include "core/node/node.h"
+#include "core/node/pages.h"
 #include "core/node/restart.h"
 
 enum { BATCH_BYTES = 4 << 20, BATCH_ENTRIES = 4096 };
@@ -31,7 +33,7 @@ struct recovery {
     struct db *db; /* owned, as the next */
     struct applier *applier;
     uint64_t cluster_id;
-    char scratch[4096], db_path[4200], image[4200];
+    char scratch[4096], db_path[4200];
 };
 
 static enum err open_all(struct recovery *r, struct why *why)
@@ -52,6 +54,7 @@ static enum err open_all(struct recovery *r, struct why *why)
                              .extensions = o->extensions,
                              .n_extensions = o->n_extensions,
                              .logger = o->logger};
+    struct restarted_database d;
     enum err e = o->io->ops->mkdir(o->io, r->scratch, why);
 
     if (!e) e = cluster_id_load(o->io, o->data_dir, &r->cluster_id, why);
@@ -60,10 +63,10 @@ static enum err open_all(struct recovery *r, struct why *why)
         return why_set(why, ERR_NOT_FOUND,
                        "refused to recover cluster with no initial state, this is "
                        "probably an operator error");
-    if (!e) e = db_open(&r->db, &dbo, why);
-    if (!e) e = applier_new(&r->applier, r->db, r->scratch, o->logger, why);
-    if (!e && r->found.snapshot.index)
-        e = restart_database(r->applier, r->found.store, &r->found.snapshot, why);
+    if (e) return e;
+    e = restart_database(&d, &dbo, r->found.store, &r->found.snapshot, o->id, why);
+    r->db = d.db;
+    r->applier = d.applier;
     return e;
 }
 
@@ -109,65 +112,79 @@ static enum err apply_log(struct recovery *r, uint64_t last, struct why *why)
 
 /* --- the snapshot ----------------------------------------------------------------- */
 
-static void keep_pin(struct apply_pin *p)
+struct last { /* the state after the whole log, on its way into the store */
+    struct apply_capture capture;
+    struct snapshot_store *store; /* borrowed */
+    struct snapshot_meta meta;
+    uint64_t wall_ms;
+    struct why why;
+};
+
+static enum err put_pages(void *writer, uint32_t first, uint32_t n, const void *data,
+                          struct why *why)
 {
-    (void)p; /* applier_run() has filled it in */
+    return snapshot_put(writer, first, n, data, why);
 }
 
-static enum err pin_state(struct recovery *r, struct apply_pin *pin, struct why *why)
+static enum err write_snapshot(struct last *l, struct db *d, struct why *why)
 {
+    struct snapshot_writer *w;
+    struct db_reader *r;
+    enum err e = db_snapshot_pin(d, &r, why);
+
+    if (e) return e;
+    e = snapshot_begin_base(l->store, &w, &l->meta, l->wall_ms, why);
+    if (!e) {
+        e = db_reader_pages(r, put_pages, w, why);
+        if (e)
+            snapshot_abort(w);
+        else
+            e = snapshot_commit(w, why);
+    }
+    db_reader_close(r);
+    return e;
+}
+
+static enum err take_last(struct apply_capture *c, struct db *d, struct why *why)
+{
+    struct last *l = LIST_ITEM(c, struct last, capture);
+
+    (void)why;
+    l->why = c->why;
+    if (l->why.code) return ERR_OK;
+    pages_describe(&l->meta, &c->state, c->time_ns);
+    l->meta.extra = c->extra;
+    l->why.code = write_snapshot(l, d, &l->why);
+    return ERR_OK;
+}
+
+static enum err take_snapshot(struct recovery *r, uint64_t index, uint64_t term,
+                              struct why *why)
+{
+    struct last l = {.capture.run = take_last,
+                     .store = r->found.store,
+                     .wall_ms = clock_wall_ns(r->o->clock) / 1000000};
     struct apply_job *job = apply_job_new(0);
     enum err e;
 
     if (job == NULL) return why_set(why, ERR_NOMEM, "out of memory");
-    memset(pin, 0, sizeof *pin);
-    pin->done = keep_pin;
-    job->pin = pin;
+    snapshot_meta_init(&l.meta);
+    l.meta.index = index;
+    l.meta.term = term;
+    l.meta.cluster_id = r->cluster_id;
+    e = raft_config_copy(&l.meta.config, r->config);
+    l.meta.config.index = index;
+    if (e) {
+        apply_job_free(job);
+        return why_set(why, e, "out of memory");
+    }
+    job->capture = &l.capture;
     job->mail.next = NULL;
     applier_forget_load(r->applier); /* the log ends here: its rest will not come */
     e = applier_run(r->applier, &job->mail, why);
-    if (e) return e;
-    if (pin->why.code && why) *why = pin->why;
-    return pin->why.code;
-}
-
-static enum err write_snapshot(struct recovery *r, const struct apply_pin *pin,
-                               struct snapshot_meta *m, struct why *why)
-{
-    struct snapshot_writer *w;
-    enum err e = db_reader_backup(pin->reader, DB_BACKUP_WAL, NULL, r->image, why);
-
-    if (!e)
-        e = snapshot_begin(r->found.store, &w, m->index, m->term,
-                           clock_wall_ns(r->o->clock) / 1000000, why);
-    if (e) return e;
-    e = snapshot_adopt(w, r->image, why);
-    if (e) {
-        snapshot_abort(w);
-        return e;
-    }
-    return snapshot_commit(w, m, why);
-}
-
-static enum err take_snapshot(struct recovery *r, uint64_t last, uint64_t term,
-                              struct why *why)
-{
-    struct snapshot_meta m = {.index = last, .term = term, .cluster_id = r->cluster_id};
-    struct apply_pin pin;
-    enum err e = pin_state(r, &pin, why);
-
-    if (e) return e;
-    m.time_ns = pin.time_ns;
-    m.effect_hash = pin.state.effect_hash;
-    m.changed_index = pin.state.changed_index;
-    m.state_len = pin.state.len;
-    memcpy(m.state, pin.state.bytes, pin.state.len);
-    e = raft_config_copy(&m.config, r->config);
-    if (e) e = why_set(why, e, "out of memory");
-    m.config.index = last;
-    if (!e) e = write_snapshot(r, &pin, &m, why);
-    db_reader_close(pin.reader);
-    snapshot_meta_fini(&m);
+    if (!e && l.why.code && why) *why = l.why;
+    if (!e) e = l.why.code;
+    snapshot_meta_fini(&l.meta);
     return e;
 }
 
@@ -185,8 +202,9 @@ static enum err recover(struct recovery *r, struct why *why)
     last = fx.reset_log ? r->found.snapshot.index : raft_last_index(r->found.raft);
     term = raft_term_of(r->found.raft, last);
     e = apply_log(r, last, why);
-    if (!e) e = take_snapshot(r, last, term, why);
-    if (!e) e = wal_reset(r->found.wal, last, term, why);
+    /* At an index of its own, for there may be a snapshot of the last entry's. */
+    if (!e) e = take_snapshot(r, last + 1, term, why);
+    if (!e) e = wal_reset(r->found.wal, last + 1, term, why);
     if (!e) e = wal_sync(r->found.wal, why);
     return e;
 }
@@ -196,7 +214,6 @@ static void remove_scratch(struct recovery *r)
     static const char *const ends[] = {"", "-wal", "-shm"};
     char path[4300];
 
-    unlink(r->image);
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
         snprintf(path, sizeof path, "%s%s", r->db_path, ends[i]);
         unlink(path);
@@ -211,7 +228,6 @@ enum err node_recover(const struct node_options *o, const struct raft_config *c,
 
     snprintf(r.scratch, sizeof r.scratch, "%.4000s/scratch", o->data_dir);
     snprintf(r.db_path, sizeof r.db_path, "%s/recovery.db", r.scratch);
-    snprintf(r.image, sizeof r.image, "%s/recovery.image", r.scratch);
     e = recover(&r, why);
     applier_free(r.applier);
     db_close(r.db);

@@ -9,31 +9,14 @@
 #include "core/base/logger.h"
 #include "core/base/text.h"
 #include "core/node/command.h"
+#include "core/node/pages.h"
 
 enum { COMPRESS_ABOVE = 64 << 10 }; /* bytes of a payload */
 
-/* raft_new() wants term and vote, which the log gives only when it has been read to its
- * end; so the entries are kept until then.  Only references: the bytes exist once. */
-struct replayed {
-    struct raft_entry *entries;
-    size_t n, cap;
-};
-
-static enum err keep_entry(const struct raft_entry *e, void *arg, struct why *why)
+/* Raft keeps the newest entries up to the bounds of its cache, and no others are held. */
+static enum err replay_entry(const struct raft_entry *e, void *arg, struct why *why)
 {
-    struct replayed *r = arg;
-
-    if (r->n == r->cap) {
-        size_t cap = r->cap ? r->cap * 2 : 1024;
-        struct raft_entry *p = realloc(r->entries, cap * sizeof *p);
-
-        if (p == NULL) return why_set(why, ERR_NOMEM, "out of memory");
-        r->entries = p;
-        r->cap = cap;
-    }
-    r->entries[r->n++] = *e;
-    blob_ref(e->payload);
-    return ERR_OK;
+    return raft_restore(arg, e, why);
 }
 
 static void log_log(const struct wal *w, const struct restart_options *o,
@@ -66,26 +49,17 @@ static enum err open_log(struct restarted *out, const struct restart_options *o,
                              .plain_type = COMMAND_LOAD, /* deflating would take longer
                                                             than all the rest of a load */
                              .prepare_in_background = o->prepare_in_background};
-    struct raft_restored restored = {.snapshot_index = snap->index,
+    struct raft_restored restored = {.hard_later = true,
+                                     .snapshot_index = snap->index,
                                      .snapshot_term = snap->term,
                                      .config = snap->index ? &snap->config : NULL};
     struct wal_found found;
-    struct replayed log = {0};
-    enum err e;
+    enum err e = raft_new(&out->raft, &o->raft, &restored, why);
 
-    e = wal_open(&out->wal, &wo, &found, keep_entry, &log, why);
-    if (!e) {
-        restored.term = found.term;
-        restored.vote = found.vote;
-        e = raft_new(&out->raft, &o->raft, &restored, why);
-    }
     /* A log that ends before the snapshot, or holds another history there, was about to
      * be dropped when the node stopped: raft does that in its first step. */
-    for (size_t i = 0; i < log.n; i++) {
-        if (!e) e = raft_restore(out->raft, &log.entries[i], why);
-        blob_unref(log.entries[i].payload);
-    }
-    free(log.entries);
+    if (!e) e = wal_open(&out->wal, &wo, &found, replay_entry, out->raft, why);
+    if (!e) e = raft_restore_hard(out->raft, found.term, found.vote, why);
     if (e) return err_wrap(why, e, "open log in %s", dir);
     log_log(out->wal, o, &found);
     return ERR_OK;
@@ -98,9 +72,9 @@ static enum err open_store(struct restarted *out, const struct restart_options *
 
     if (e) return e;
     e = snapshot_newest(out->store, &out->snapshot);
-    if (e == ERR_NOT_FOUND) return ERR_OK;
-    if (e) return why_set(why, e, "cannot read the newest snapshot");
-    return snapshot_verify(out->store, &out->snapshot, why);
+    if (e && e != ERR_NOT_FOUND)
+        return why_set(why, e, "cannot read the newest snapshot");
+    return ERR_OK;
 }
 
 enum err restart_open(struct restarted *out, const struct restart_options *o,
@@ -113,8 +87,11 @@ enum err restart_open(struct restarted *out, const struct restart_options *o,
     snprintf(dir, sizeof dir, "%.4000s/snapshots", o->data_dir);
     e = open_store(out, o, dir, why);
     if (!e) {
-        logger_info(o->logger, "store", "%d preexisting snapshots present",
-                    out->snapshot.index ? 1 : 0);
+        struct snapshot_stats st;
+
+        snapshot_stats(out->store, &st);
+        logger_info(o->logger, "store", "%zu preexisting snapshots present",
+                    st.snapshots);
         snprintf(dir, sizeof dir, "%.4000s/wal", o->data_dir);
         e = open_log(out, o, dir, why);
     }
@@ -131,23 +108,75 @@ void restart_close(struct restarted *r)
     memset(r, 0, sizeof *r);
 }
 
-enum err restart_database(struct applier *a, struct snapshot_store *s,
-                          const struct snapshot_meta *m, struct why *why)
-{
-    struct apply_restore r = {.time_ns = m->time_ns};
-    struct snapshot_meta pinned;
-    char path[4096];
-    enum err e = snapshot_pin(s, &pinned, path, sizeof path);
+/* --- the database ----------------------------------------------------------------- */
 
-    if (e) return why_set(why, e, "the snapshot is gone");
-    r.path = path;
-    r.state.index = m->index;
-    r.state.effect_hash = m->effect_hash;
-    r.state.changed_index = m->changed_index;
-    r.state.len = m->state_len;
-    memcpy(r.state.bytes, m->state, m->state_len);
-    e = applier_restore(a, &r, why);
-    snapshot_unpin(s, pinned.id);
-    snapshot_meta_fini(&pinned);
+/* Is the file at o->path that snapshot, by the marker that was left with it? */
+static bool may_reuse(const struct db_options *o, struct snapshot_store *s,
+                      const struct db_pages *from)
+{
+    uint8_t marker[SNAPSHOT_MARKER_MAX];
+    size_t len = snapshot_marker(s, marker);
+    struct why why = {0};
+
+    if (o->path == NULL) return false;
+    if (len == 0)
+        (void)why_set(&why, ERR_NOT_FOUND, "nothing is known about the database file");
+    else if (db_can_reuse(o, marker, len, from, &why))
+        return true;
+    logger_info(o->logger, "store",
+                "clean snapshot check failed (%s), full restore needed", why.text);
+    return false;
+}
+
+static enum err make_database(struct restarted_database *out, const struct db_options *o,
+                              struct snapshot_reader *r, struct snapshot_store *s,
+                              const char *id, struct why *why)
+{
+    const struct snapshot_meta *m = snapshot_reader_meta(r);
+    struct db_pages from = pages_of(r);
+    struct db_state state;
+    enum err e;
+
+    pages_state(&state, m);
+    out->reused = may_reuse(o, s, &from);
+    if (out->reused) return db_open_existing(&out->db, o, &state, why);
+    out->rebuilt = true;
+    logger_info(o->logger, "store", "initiating node restore on node ID %s", id);
+    e = db_open(&out->db, o, why);
+    if (!e) e = db_rebuild(out->db, &from, &state, why);
+    return e ? err_wrap(why, e, "restore snapshot %s", m->id) : ERR_OK;
+}
+
+/* The database is the snapshot now.  That the file had been synced says nothing any more,
+ * once it is written to again: that has to be forgotten first.  A marker that is missing
+ * only makes the next start longer. */
+static enum err mark(const struct restarted_database *d, struct snapshot_store *s,
+                     const struct snapshot_meta *m, struct why *why)
+{
+    uint8_t marker[DB_FINGERPRINT_MAX];
+    size_t len = db_fingerprint(d->db, false, marker);
+    enum err e = snapshot_set_marker(s, m->index, marker, len, why);
+
+    return d->reused ? e : ERR_OK;
+}
+
+enum err restart_database(struct restarted_database *out, const struct db_options *o,
+                          struct snapshot_store *s, const struct snapshot_meta *m,
+                          const char *id, struct why *why)
+{
+    struct snapshot_reader *r = NULL;
+    enum err e;
+
+    memset(out, 0, sizeof *out);
+    if (m->index == 0) {
+        e = db_open(&out->db, o, why);
+    } else {
+        e = snapshot_reader_open(s, &r, why);
+        if (!e) e = make_database(out, o, r, s, id, why);
+        snapshot_reader_close(r);
+        if (!e && o->path) e = mark(out, s, m, why);
+    }
+    if (!e) e = applier_new(&out->applier, out->db, o->scratch_dir, o->logger, why);
+    if (!e && m->index) applier_begin_at(out->applier, m->index, m->time_ns, m->extra);
     return e;
 }

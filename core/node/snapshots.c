@@ -8,60 +8,44 @@
 
 #include "core/base/doc.h"
 #include "core/base/text.h"
-#include "core/net/client.h"
-#include "core/net/server.h"
 #include "core/node/images.h"
 #include "core/node/internal.h"
-#include "core/node/restart.h"
+#include "core/node/streams.h"
 
-enum { CHUNK_BYTES = 256 << 10, SEND_TIMEOUT_S = 600 };
+enum { AGAIN_MS = 5000 }; /* after one that came to nothing */
 
-struct sending {
-    struct list link;
-    struct snapshots *s;
-    char peer[RAFT_ID_MAX + 1];
-    struct net_channel *channel; /* owned */
-    struct net_request *request; /* NULL when over */
-    struct image_out out;
-    struct mail mail; /* ends it outside of net's callbacks */
-    bool ok;
-};
-
-struct receiving {
-    struct snapshots *s;
-    struct net_call *call;
-    struct image_in *in; /* NULL once the stream is complete */
-};
+enum cause { FOR_ENTRIES, FOR_WAL, FOR_USER };
 
 struct snapshots {
     struct node *n;
     struct snapshot_store *store; /* owned; any thread */
     struct images *images;        /* owned */
-    struct call *waiting;         /* calls for the one being taken */
-    struct list sendings;
-    struct receiving *receiving; /* owned; its call is not ended yet; NULL = none */
-    uint64_t check_ms;           /* when to look at the thresholds next */
-    uint64_t begun_ns;           /* when the one being taken was begun */
-    uint64_t last_size;          /* of the newest image */
+    struct streams *streams;      /* owned */
+    struct call *waiting;         /* for the one being taken */
+    struct call *asked;           /* for the next; begun when that is possible */
+    struct call *reaping;         /* for the folding under way */
+    struct call *reaps;           /* for the next */
+    uint64_t check_ms;            /* when to look at the thresholds next */
+    uint64_t not_before_ms;       /* a full WAL does not ask before */
+    uint64_t wal_left;            /* bytes of it that the last one could not free */
+    uint64_t begun_ns;            /* when the one being taken, or folding, was begun */
+    enum cause cause;
     uint64_t last_changed; /* entry that changed the database last, in it, at first */
-    uint64_t log_bytes;    /* written to the log when it was taken */
 };
 
 /* --- opening ---------------------------------------------------------------------- */
 
-static uint64_t log_written(const struct node *n)
+static uint64_t interval_ms(const struct node *n)
 {
-    struct wal_stats st;
+    uint64_t ms = n->o.snapshot_interval_ns / 1000000;
 
-    wal_stats(n->wal, &st);
-    return st.written_bytes;
+    return ms ? ms : SNAPSHOTS_INTERVAL_MS;
 }
 
 static void plan_check(struct snapshots *s, uint64_t now_ms)
 {
-    uint64_t period = s->n->o.snapshot_interval_ns / 1000000;
+    uint64_t period = interval_ms(s->n);
 
-    if (period == 0) period = 10000;
     s->check_ms = now_ms + period + rand_below(&s->n->rand, period);
 }
 
@@ -70,6 +54,7 @@ enum err snapshots_new(struct snapshots **out, struct node *n,
                        struct why *why)
 {
     struct snapshots *s = calloc(1, sizeof *s);
+    enum err e;
 
     if (s == NULL) {
         snapshot_store_close(*store);
@@ -79,340 +64,344 @@ enum err snapshots_new(struct snapshots **out, struct node *n,
     s->n = n;
     s->store = *store;
     *store = NULL;
-    list_init(&s->sendings);
-    s->last_size = found->size;
     s->last_changed = found->changed_index;
+    e = streams_new(&s->streams, n, why);
+    if (e) {
+        snapshots_free(s);
+        return e;
+    }
     plan_check(s, node_now_ms(n));
     *out = s;
     return ERR_OK;
 }
 
-static void sending_free(struct sending *x)
-{
-    if (x->request) net_request_cancel(x->request);
-    net_channel_free(x->channel);
-    image_out_close(&x->out);
-    free(x);
-}
-
-static void receiving_free(struct receiving *x)
-{
-    x->s->receiving = NULL;
-    free(x);
-}
-
 void snapshots_free(struct snapshots *s)
 {
-    struct list *l;
-
     if (s == NULL) return;
-    while ((l = list_pop_front(&s->sendings)) != NULL)
-        sending_free(LIST_ITEM(l, struct sending, link));
-    if (s->receiving) { /* all of it was here, and not yet durable */
-        net_call_end(s->receiving->call, ERR_CLOSED, "store not open");
-        receiving_free(s->receiving);
-    }
+    streams_free(s->streams);
     images_free(s->images);
     snapshot_store_close(s->store);
     free(s);
 }
 
-enum err snapshots_restore(struct snapshots *s, const struct snapshot_meta *m,
-                           struct why *why)
+struct snapshot_store *snapshots_store(struct snapshots *s)
 {
-    return restart_database(s->n->applier, s->store, m, why);
+    return s->store;
 }
 
-/* --- taking ----------------------------------------------------------------------- */
-
-static void answer_waiting(struct snapshots *s, const struct why *why)
+void snapshots_hurry(struct snapshots *s)
 {
-    while (s->waiting) {
-        struct call *c = s->waiting;
+    if (s->images) images_hurry(s->images);
+}
 
-        s->waiting = c->next;
+/* --- calls ------------------------------------------------------------------------ */
+
+static void answer_all(struct call **list, const struct why *why)
+{
+    while (*list) {
+        struct call *c = *list;
+
+        *list = c->next;
         c->why = *why;
         c->done(c);
     }
+}
+
+static void queue(struct call **list, struct call *c)
+{
+    while (*list) list = &(*list)->next;
+    c->next = NULL;
+    *list = c;
 }
 
 void snapshots_stop(struct snapshots *s)
 {
     const struct why why = {.code = ERR_CLOSED, .text = "store not open"};
 
-    answer_waiting(s, &why);
+    answer_all(&s->waiting, &why);
+    answer_all(&s->asked, &why);
+    answer_all(&s->reaping, &why);
+    answer_all(&s->reaps, &why);
 }
 
-static void note_newest(struct snapshots *s, const struct snapshot_meta *m)
+uint64_t snapshots_trailing(const struct node *n)
 {
-    s->last_size = m->size;
-    s->log_bytes = log_written(s->n);
+    uint64_t entries = n->o.snapshot_entries ? n->o.snapshot_entries : SNAPSHOTS_ENTRIES;
+
+    return entries + entries / 4;
 }
 
-static void port_taken(void *host, const struct snapshot_meta *m, const struct why *why)
+/* --- taking ----------------------------------------------------------------------- */
+
+static void count(struct snapshots *s, enum metric which, int64_t by)
+{
+    metrics_add(s->n->o.metrics, which, by);
+}
+
+static uint64_t took_ns(const struct snapshots *s)
+{
+    return clock_mono_ns(s->n->o.clock) - s->begun_ns;
+}
+
+static void note_taken(struct snapshots *s, const struct image_taken *t)
+{
+    const char *kind = t->whole ? "full" : "incremental";
+    struct logger *l = s->n->o.logger;
+    char took[TEXT_DURATION_MAX];
+    int64_t ns = (int64_t)took_ns(s);
+
+    text_duration(took, ns);
+    logger_debug(l, "store", "%s snapshot created in %s on node ID %s", kind, took,
+                 s->n->o.id);
+    logger_debug(l, "store", "persisted %s snapshot %s in %s", kind, t->meta->id, took);
+    count(s, METRIC_store_num_snapshots, 1);
+    count(s, METRIC_store_num_snapshot_persists, 1);
+    count(s,
+          t->whole ? METRIC_store_num_snapshots_full
+                   : METRIC_store_num_snapshots_incremental,
+          1);
+    count(s,
+          t->whole ? METRIC_snapshot_sink_full_total
+                   : METRIC_snapshot_sink_incremental_total,
+          1);
+    metrics_time(s->n->o.metrics, TIMER_snapshot, (uint64_t)ns);
+    if (s->cause == FOR_WAL) count(s, METRIC_store_num_wal_snapshots, 1);
+    metrics_set(s->n->o.metrics, METRIC_store_snapshot_create_duration, ns / 1000000);
+    metrics_set(s->n->o.metrics, METRIC_store_snapshot_persist_duration, ns / 1000000);
+    metrics_set(s->n->o.metrics, METRIC_snapshot_persist_duration_ms, ns / 1000000);
+    metrics_set(s->n->o.metrics, METRIC_snapshot_persist_size, (int64_t)t->bytes);
+}
+
+static void note_failed(struct snapshots *s, const struct why *why)
+{
+    logger_warn(s->n->o.logger, "store",
+                "failed to generate application-level snapshot: %s", why->text);
+    count(s, METRIC_store_num_snapshots_failed, 1);
+    if (why->code != ERR_BUSY) {
+        count(s, METRIC_store_num_snapshot_persists_failed, 1);
+        count(s, METRIC_snapshot_sink_errors, 1);
+    }
+    if (s->cause == FOR_WAL) count(s, METRIC_store_num_wal_snapshots_failed, 1);
+}
+
+static enum err take(struct snapshots *s, enum cause cause, uint64_t trailing,
+                     struct why *why)
+{
+    enum err e;
+
+    s->begun_ns = clock_mono_ns(s->n->o.clock);
+    s->cause = cause;
+    e = images_take(s->images, trailing, why);
+    if (e && e != ERR_NOTHING) note_failed(s, why);
+    return e;
+}
+
+static void fold(struct snapshots *s)
+{
+    struct why why = {0};
+
+    s->begun_ns = clock_mono_ns(s->n->o.clock);
+    s->reaping = s->reaps;
+    s->reaps = NULL;
+    if (images_fold(s->images, &why) != ERR_OK) answer_all(&s->reaping, &why);
+}
+
+static void take_asked(struct snapshots *s)
+{
+    const struct call_snapshot *c = LIST_ITEM(s->asked, struct call_snapshot, call);
+    uint64_t trailing = c->trailing ? c->trailing : snapshots_trailing(s->n);
+    struct why why = {0};
+
+    s->waiting = s->asked;
+    s->asked = NULL;
+    if (take(s, FOR_USER, trailing, &why) != ERR_OK) answer_all(&s->waiting, &why);
+}
+
+static bool fold_due(struct snapshots *s)
+{
+    struct snapshot_stats st;
+
+    snapshot_stats(s->store, &st);
+    return st.deltas >= SNAPSHOT_FOLD_AT;
+}
+
+/* Something has ended: what has waited for that? */
+static void next(struct snapshots *s)
+{
+    if (!images_busy(s->images) && s->asked) take_asked(s);
+    if (!images_busy(s->images) && (s->reaps || fold_due(s))) fold(s);
+}
+
+static void port_taken(void *host, const struct image_taken *t)
 {
     struct node *n = host;
     struct snapshots *s = n->snapshots;
-    char took[TEXT_DURATION_MAX];
+
+    s->wal_left = db_wal_bytes(n->db);
+    if (t->why->code == ERR_OK)
+        note_taken(s, t);
+    else if (t->why->code != ERR_NOTHING)
+        note_failed(s, t->why);
+    if (t->why->code) s->not_before_ms = node_now_ms(n) + AGAIN_MS;
+    answer_all(&s->waiting, t->why);
+    next(s);
+}
+
+static void port_folded(void *host, size_t folded, const struct why *why)
+{
+    struct node *n = host;
+    struct snapshots *s = n->snapshots;
+    int64_t ms = (int64_t)(took_ns(s) / 1000000);
+    struct metrics *m = n->o.metrics;
 
     if (why->code == ERR_OK) {
-        text_duration(took, (int64_t)(clock_mono_ns(n->o.clock) - s->begun_ns));
-        logger_debug(n->o.logger, "store", "full snapshot created in %s on node ID %s",
-                     took, n->o.id);
-        metrics_add(n->o.metrics, METRIC_store_num_snapshots, 1);
-        metrics_time(n->o.metrics, TIMER_snapshot,
-                     clock_mono_ns(n->o.clock) - s->begun_ns);
-        metrics_add(n->o.metrics, METRIC_store_num_snapshots_full, 1);
-        note_newest(s, m);
-    } else if (why->code != ERR_NOTHING) {
-        logger_warn(n->o.logger, "store", "snapshot: %s", why->text);
-        metrics_add(n->o.metrics, METRIC_store_num_snapshots_failed, 1);
+        count(s, METRIC_snapshot_reap_total, 1);
+        count(s, METRIC_snapshot_reap_snapshots, (int64_t)folded);
+        count(s, METRIC_snapshot_reap_wals, (int64_t)folded);
+        metrics_set(m, METRIC_snapshot_reap_execute_duration_ms, ms);
+        if (!s->reaping) metrics_set(m, METRIC_snapshot_auto_reap_duration_ms, ms);
+    } else {
+        count(s, METRIC_snapshot_reap_errors, 1);
+        if (why->code != ERR_BUSY)
+            logger_warn(n->o.logger, "snapshot-store", "reaping failed: %s", why->text);
     }
-    answer_waiting(s, why);
+    for (struct call *c = s->reaping; c; c = c->next) {
+        struct call_reap *r = LIST_ITEM(c, struct call_reap, call);
+
+        r->snapshots_reaped = r->wals_checkpointed = folded;
+    }
+    answer_all(&s->reaping, why);
+    if (s->asked) take_asked(s); /* a folding that failed is not tried again at once */
+    if (s->reaps && !images_busy(s->images)) fold(s);
 }
 
-static enum err take(struct snapshots *s, uint64_t trailing, struct why *why)
-{
-    s->begun_ns = clock_mono_ns(s->n->o.clock);
-    return images_take(s->images, trailing, why);
-}
+/* --- when ------------------------------------------------------------------------- */
 
-static uint64_t default_trailing(const struct node *n)
-{
-    return n->o.snapshot_entries + n->o.snapshot_entries / 4;
-}
-
-/* An image is written whole, so it has to be worth it: the log since the last one must be
- * half as large as that one, which keeps what snapshots write in proportion to what
- * clients wrote. */
-static bool due(const struct snapshots *s)
+static bool entries_due(const struct snapshots *s)
 {
     const struct node *n = s->n;
     uint64_t since = raft_last_index(n->raft) - raft_snapshot_index(n->raft);
+    uint64_t entries = n->o.snapshot_entries ? n->o.snapshot_entries : SNAPSHOTS_ENTRIES;
 
-    return n->o.snapshot_entries > 0 && since >= n->o.snapshot_entries &&
-           log_written(n) - s->log_bytes >= s->last_size / 2;
+    return since >= entries;
+}
+
+static bool wal_due(const struct snapshots *s)
+{
+    const struct node *n = s->n;
+
+    return n->o.snapshot_wal_bytes > 0 && n->o.snapshot_interval_ns > 0 &&
+           db_wal_bytes(n->db) >= n->o.snapshot_wal_bytes;
+}
+
+/* What a reader keeps in the WAL is no reason to try again and again. */
+static bool wal_full(const struct snapshots *s, uint64_t now_ms)
+{
+    uint64_t bytes = db_wal_bytes(s->n->db);
+
+    return bytes >= SNAPSHOTS_WAL_BYTES_MAX && now_ms >= s->not_before_ms &&
+           (bytes < s->wal_left || bytes - s->wal_left >= SNAPSHOTS_WAL_BYTES_MAX);
+}
+
+static void consider(struct snapshots *s, uint64_t now_ms)
+{
+    struct why why = {0};
+
+    if (wal_full(s, now_ms) && !images_busy(s->images)) {
+        if (take(s, FOR_WAL, snapshots_trailing(s->n), &why) != ERR_OK)
+            s->not_before_ms = now_ms + AGAIN_MS;
+    }
+    if (now_ms < s->check_ms) return;
+    plan_check(s, now_ms);
+    if (images_busy(s->images)) return;
+    if (entries_due(s))
+        (void)!take(s, FOR_ENTRIES, snapshots_trailing(s->n), &why);
+    else if (wal_due(s))
+        (void)!take(s, FOR_WAL, snapshots_trailing(s->n), &why);
+    if (!images_busy(s->images) && fold_due(s)) fold(s); /* it was in use until now */
 }
 
 void snapshots_consider(struct snapshots *s, uint64_t now_ms)
 {
-    struct why why = {0};
-
-    if (now_ms < s->check_ms) return;
-    plan_check(s, now_ms);
-    if (images_taking(s->images) || !due(s)) return;
-    if (take(s, default_trailing(s->n), &why) != ERR_OK && why.code != ERR_NOTHING)
-        logger_warn(s->n->o.logger, "store", "snapshot: %s", why.text);
+    consider(s, now_ms);
+    images_tick(s->images, now_ms);
+    streams_tick(s->streams, now_ms);
 }
 
 uint64_t snapshots_deadline_ms(const struct snapshots *s)
 {
-    return s->check_ms;
+    uint64_t at = s->check_ms, other = images_deadline_ms(s->images);
+
+    if (other < at) at = other;
+    other = streams_deadline_ms(s->streams);
+    return other < at ? other : at;
 }
 
 void snapshots_take_for(struct snapshots *s, struct call_snapshot *c)
 {
-    metrics_add(s->n->o.metrics, METRIC_store_num_user_snapshots, 1);
-    if (take(s, c->trailing ? c->trailing : default_trailing(s->n), &c->call.why) ==
-        ERR_OK) {
-        c->call.next = s->waiting;
-        s->waiting = &c->call;
-        return;
-    }
-    c->call.done(&c->call);
+    count(s, METRIC_store_num_user_snapshots, 1);
+    queue(&s->asked, &c->call);
+    next(s);
 }
 
-void snapshots_reap(struct snapshots *s, struct call_reap *c)
+void snapshots_reap_for(struct snapshots *s, struct call_reap *c)
 {
-    c->snapshots_reaped = snapshot_reap(s->store);
-    c->wals_checkpointed = 0;
-    c->call.done(&c->call);
+    queue(&s->reaps, &c->call);
+    next(s);
 }
 
-/* --- sending ---------------------------------------------------------------------- */
-
-static void deliver_sent(struct mail *m, void *arg)
+void snapshots_take_last(struct snapshots *s)
 {
-    struct sending *x = LIST_ITEM(m, struct sending, mail);
-    struct node *n = arg;
-    char peer[RAFT_ID_MAX + 1];
-    uint64_t index = x->out.meta.index;
-    bool ok = x->ok;
-
-    snprintf(peer, sizeof peer, "%s", x->peer);
-    list_remove(&x->link);
-    sending_free(x);
-    images_sent(n->snapshots->images, peer, index, ok);
-}
-
-static void sent(struct net_request *r, const struct net_result *result)
-{
-    struct sending *x = net_request_user(r);
-    const Rqlite__SnapshotReply *reply =
-        (const Rqlite__SnapshotReply *)(const void *)result->reply;
-
-    x->request = NULL;
-    x->ok = result->why.code == ERR_OK && reply && reply->ok;
-    if (!x->ok)
-        logger_warn(x->s->n->o.logger, "store", "snapshot to node %s failed: %s", x->peer,
-                    result->why.code ? result->why.text
-                    : reply          ? reply->text
-                                     : "no answer");
-    if (!node_post(x->s->n, &x->mail, deliver_sent))
-        return; /* closing: snapshots_free() frees it */
-}
-
-static void send_more(struct net_request *r)
-{
-    struct sending *x = net_request_user(r);
-    const Rqlite__SnapshotChunk *m;
-
-    while (net_request_writable(r)) {
-        if (image_out_next(&x->out, &m, NULL) != ERR_OK || m == NULL) {
-            /* After an error the receiver misses bytes, and refuses the snapshot. */
-            net_request_finish(r);
-            return;
-        }
-        if (net_request_send(r, &m->base) != ERR_OK) return;
-    }
-}
-
-static const struct net_request_events send_events = {.on_writable = send_more,
-                                                      .on_done = sent};
-
-static enum err port_stream(void *host, const char *peer, const char *addr,
-                            struct why *why)
-{
-    struct node *n = host;
-    struct sending *x = calloc(1, sizeof *x);
-    struct net_channel_options co = {
-        .address = addr, .class = NET_BULK, .expect_id = peer};
-    struct net_request_options ro = {.service = &net_service_raft,
-                                     .method = NET_RAFT_INSTALL_SNAPSHOT,
-                                     .meta.timeout_ns = SEND_TIMEOUT_S * 1000000000ULL,
-                                     .events = &send_events,
-                                     .user = x};
+    struct node *n = s->n;
+    char took[TEXT_DURATION_MAX];
+    struct why why = {0};
     enum err e;
 
-    if (x == NULL) return why_set(why, ERR_NOMEM, "out of memory");
-    x->s = n->snapshots;
-    snprintf(x->peer, sizeof x->peer, "%s", peer);
-    e = image_out_open(&x->out, x->s->store, n->o.io, CHUNK_BYTES, why);
-    if (!e) e = net_channel_new(&x->channel, n->net, &co, why);
-    if (!e) e = net_request_start(&x->request, x->channel, &ro, why);
+    if (s->images == NULL) return;
+    s->begun_ns = clock_mono_ns(n->o.clock);
+    e = images_take_last(s->images, n->applier, &why);
+    if (e == ERR_NOTHING) return;
     if (e) {
-        logger_warn(n->o.logger, "store", "snapshot to node %s: %s", peer,
-                    why ? why->text : err_name(e));
-        x->request = NULL;
-        sending_free(x);
-        return e;
+        logger_warn(n->o.logger, "store", "pre-close snapshot failed: %s", why.text);
+        return;
     }
-    list_push_back(&x->s->sendings, &x->link);
-    logger_info(n->o.logger, "store", "sending snapshot at index %" PRIu64 " to node %s",
-                x->out.meta.index, peer);
-    return ERR_OK;
+    text_duration(took, (int64_t)took_ns(s));
+    logger_info(n->o.logger, "store", "snapshot-on-close took %s", took);
 }
+
+/* --- streams ---------------------------------------------------------------------- */
 
 void snapshots_send(struct snapshots *s, const char *peer, uint64_t min_index)
 {
     images_send(s->images, peer, min_index);
 }
 
-/* --- receiving -------------------------------------------------------------------- */
-
-static void refuse(struct receiving *x, enum err code, const char *text)
+void snapshots_on_install(struct snapshots *s, struct net_call *c)
 {
-    logger_warn(x->s->n->o.logger, "store", "snapshot from node %s: %s",
-                net_call_peer(x->call)->hello.node_id, text);
-    net_call_end(x->call, code, text);
-    if (x->in) image_in_abort(x->in);
-    receiving_free(x);
+    streams_on_install(s->streams, s->images, c);
+}
+
+static enum err port_stream(void *host, const char *peer, const char *addr,
+                            uint64_t min_index, struct why *why)
+{
+    struct snapshots *s = ((struct node *)host)->snapshots;
+
+    return streams_send(s->streams, s->images, peer, addr, min_index, why);
 }
 
 static void port_received(void *host, void *user, const struct snapshot_meta *m,
                           const struct why *why)
 {
-    struct receiving *x = user;
-    struct node *n = host;
-    Rqlite__SnapshotReply reply = RQLITE__SNAPSHOT_REPLY__INIT;
-
-    if (why->code) {
-        refuse(x, why->code, why->text);
-        return;
-    }
-    logger_info(n->o.logger, "store",
-                "received snapshot at index %" PRIu64 ", %" PRIu64 " bytes", m->index,
-                m->size);
-    note_newest(x->s, m);
-    reply.ok = true;
-    reply.have = m->size;
-    net_call_reply(x->call, &reply.base);
-    receiving_free(x);
+    (void)host;
+    streams_received(user, m, why);
 }
 
 static void port_restored(void *host, const struct snapshot_meta *m)
 {
     struct node *n = host;
 
-    (void)m;
+    logger_info(n->o.logger, "store", "node restored from snapshot %s", m->id);
     metrics_add(n->o.metrics, METRIC_store_num_restores, 1);
-}
-
-static void install_message(struct net_call *c, const ProtobufCMessage *message)
-{
-    struct receiving *x = net_call_user(c);
-    const Rqlite__SnapshotChunk *m = (const Rqlite__SnapshotChunk *)(const void *)message;
-    struct why why = {0};
-    enum err e = image_in_message(x->in, m, &why);
-
-    if (e) refuse(x, e, why.text);
-}
-
-static void install_end(struct net_call *c)
-{
-    struct receiving *x = net_call_user(c);
-    struct why why = {0};
-    enum err e = image_in_end(x->in, &why);
-
-    if (e)
-        refuse(x, e, why.text);
-    else
-        x->in = NULL;
-}
-
-static void install_gone(struct net_call *c)
-{
-    struct receiving *x = net_call_user(c);
-
-    if (x->in == NULL) return; /* all of it is here: go on */
-    net_call_end(c, ERR_CANCELLED, NULL);
-    image_in_abort(x->in);
-    receiving_free(x);
-}
-
-static const struct net_call_events install_events = {
-    .on_message = install_message, .on_end = install_end, .on_gone = install_gone};
-
-void snapshots_on_install(struct snapshots *s, struct net_call *c)
-{
-    struct receiving *x = calloc(1, sizeof *x);
-    struct why why = {0};
-    enum err e;
-
-    if (x == NULL) {
-        net_call_refuse(c, ERR_NOMEM, "out of memory");
-        return;
-    }
-    x->s = s;
-    x->call = c;
-    e = images_receive(s->images, &x->in, x, &why);
-    if (e) {
-        free(x);
-        net_call_refuse(c, e, why.text);
-        return;
-    }
-    s->receiving = x;
-    net_call_listen(c, &install_events, x);
 }
 
 /* --- what images asks of its host --------------------------------------------------- */
@@ -447,6 +436,7 @@ static const struct images_ports ports = {
     .aside = port_aside,
     .back = port_back,
     .taken = port_taken,
+    .folded = port_folded,
     .stream = port_stream,
     .received = port_received,
     .restored = port_restored,
@@ -461,9 +451,10 @@ enum err snapshots_begin(struct snapshots *s, struct why *why)
     struct images_options io = {.store = s->store,
                                 .member = n->member,
                                 .raft = n->raft,
-                                .scratch_dir = n->scratch_dir,
-                                .trailing = default_trailing(n),
+                                .trailing = snapshots_trailing(n),
                                 .last_changed = s->last_changed,
+                                .marked = n->o.on_disk,
+                                .deflate = n->o.compress_snapshots,
                                 .ports = &ports,
                                 .host = n};
 
@@ -480,17 +471,13 @@ static void add_id(const char *id, void *arg)
 void snapshots_status(struct snapshots *s, struct doc *store)
 {
     struct doc *d = doc_add_object(store, "snapshot_store");
-    struct snapshot_meta m;
+    struct snapshot_stats st;
     char dir[4096];
 
+    snapshot_stats(s->store, &st);
     snprintf(dir, sizeof dir, "%.4000s/snapshots", s->n->o.data_dir);
     doc_add_text(d, "dir", dir);
-    if (snapshot_newest(s->store, &m) == ERR_OK) {
-        doc_add_uint(d, "dir_size", m.size);
-        snapshot_meta_fini(&m);
-    } else {
-        doc_add_uint(d, "dir_size", 0);
-    }
+    doc_add_uint(d, "dir_size", st.bytes);
     snapshot_each(s->store, add_id, doc_add_array(d, "snapshots"));
     d = doc_add_object(store, "snapshot_cas");
     doc_add_null(d, "owner");

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * snapshots: when this node takes one, and how one travels to a member whose log is too
- * far behind.
+ * snapshots: when this node takes one, and when it folds them.
  *
- * The steps are those of images.h.  Here are the thresholds, the calls that ask for one,
- * and the streams, which are of class NET_BULK, so that they never delay a heartbeat.
+ * The steps are those of images.h, the streams to and from other members those of
+ * streams.h.  Here are the thresholds (server.md 9), the calls that ask for one, and the
+ * figures.
  *
  * Owner: the node thread, except where noted.
  */
@@ -19,32 +19,44 @@ struct net_call;
 struct node;
 struct snapshots;
 
+/* What becomes of options that are 0. */
+enum {
+    SNAPSHOTS_ENTRIES = 8192,
+    SNAPSHOTS_INTERVAL_MS = 120000,
+    SNAPSHOTS_WAL_BYTES_MAX = 64
+                              << 20 /* of the database's WAL: not at the interval only */
+};
+
 /* Takes *store, also on failure.  found: the newest snapshot in it (index 0: none). */
 MUST_USE enum err snapshots_new(struct snapshots **out, struct node *n,
                                 struct snapshot_store **store,
                                 const struct snapshot_meta *found, struct why *why);
+/* The node is going to close: what takes long is ended soon.  Any thread. */
+void snapshots_hurry(struct snapshots *s);
 /* After the threads that work for it have ended: answer the calls that still wait. */
 void snapshots_stop(struct snapshots *s);
+/* After snapshots_stop(): a last one, so that the next start is quick.  What comes of it
+ * is in the log. */
+void snapshots_take_last(struct snapshots *s);
 /* After snapshots_stop(), and after the server that snapshots_on_install() is called by.
  * NULL is allowed. */
 void snapshots_free(struct snapshots *s);
 
-/* Put the snapshot's content into the node's database.  Before the threads start. */
-MUST_USE enum err snapshots_restore(struct snapshots *s, const struct snapshot_meta *m,
-                                    struct why *why);
-
-/* Once the node has its member.  Before the threads start. */
+/* Once the node has its database and its member.  Before the threads start. */
 MUST_USE enum err snapshots_begin(struct snapshots *s, struct why *why);
+struct snapshot_store *snapshots_store(struct snapshots *s);
 
 /* Look whether one is due; call after every turn, it is quick.  */
 void snapshots_consider(struct snapshots *s, uint64_t now_ms);
 /* When snapshots_consider() wants to be called again; UINT64_MAX = no matter. */
 uint64_t snapshots_deadline_ms(const struct snapshots *s);
 
-/* POST /snapshot. */
+/* POST /snapshot, POST /reap. */
 void snapshots_take_for(struct snapshots *s, struct call_snapshot *c);
-/* POST /reap.  Any thread. */
-void snapshots_reap(struct snapshots *s, struct call_reap *c);
+void snapshots_reap_for(struct snapshots *s, struct call_reap *c);
+
+/* Entries kept before a snapshot that nobody asked for. */
+uint64_t snapshots_trailing(const struct node *n);
 
 /* Raft wants a member to get one that reaches at least min_index. */
 void snapshots_send(struct snapshots *s, const char *peer, uint64_t min_index);

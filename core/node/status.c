@@ -95,7 +95,7 @@ static void add_raft(struct node *n, struct doc *store)
     doc_add_int(r, "snapshot_version_max", 1);
     transport = doc_add_object(r, "transport");
     doc_add_uint(transport, "command_commit_index", raft_commit(n->raft));
-    doc_add_bool(transport, "compress_snap", false);
+    doc_add_bool(transport, "compress_snap", n->o.compress_snapshots);
     doc_add_uint(transport, "leader_commit_index", raft_commit(n->raft));
     bolt = doc_add_object(r, "bolt");
     doc_add_uint(bolt, "bytes", ws.bytes);
@@ -141,8 +141,7 @@ void status_from_node(struct node *n, struct doc *store)
     doc_add_duration(store, "reap_read_only_timeout", n->o.reap_read_only_ns);
     doc_add_duration(store, "snapshot_interval", (int64_t)n->o.snapshot_interval_ns);
     doc_add_uint(store, "snapshot_threshold", n->o.snapshot_entries);
-    doc_add_uint(store, "trailing_logs",
-                 n->o.snapshot_entries + n->o.snapshot_entries / 4);
+    doc_add_uint(store, "trailing_logs", snapshots_trailing(n));
     maintenance_status(n->maintenance, store);
     doc_add_uint(store, "db_applied_index", db_changed_index(n->db));
     doc_add_uint(store, "fsm_index", member_applied_index(n->member));

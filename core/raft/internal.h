@@ -203,7 +203,7 @@ struct raft {
     uint32_t interval_ms;  /* between heartbeats */
     struct rand rand;
 
-    bool started, restored_any;
+    bool started, restored_any, hard_later;
     bool failed; /* out of memory: no further effects */
     uint64_t now_ms;
 

@@ -321,6 +321,7 @@ struct raft_options {
 struct raft_restored {
     uint64_t term;
     const char *vote; /* "" or NULL = none */
+    bool hard_later;  /* term and vote come by raft_restore_hard() instead */
     uint64_t snapshot_index, snapshot_term;
     const struct raft_config *config; /* of the snapshot; may be NULL */
 };
@@ -331,9 +332,15 @@ MUST_USE enum err raft_new(struct raft **out, const struct raft_options *o,
 void raft_free(struct raft *r); /* NULL is allowed */
 
 /* Before the first step: the log's entries in order, from the first one kept on disk.
- * Payloads are referenced if cached.  ERR_CORRUPT for a gap or a term that falls. */
+ * Payloads are referenced while they are cached, the newest.  ERR_CORRUPT for a gap or a
+ * term that falls. */
 MUST_USE enum err raft_restore(struct raft *r, const struct raft_entry *e,
                                struct why *why);
+
+/* After the last raft_restore(): what the end of the log says of term and vote.
+ * ERR_CORRUPT: an entry is of a later term. */
+MUST_USE enum err raft_restore_hard(struct raft *r, uint64_t term, const char *vote,
+                                    struct why *why);
 
 /* fx and everything it points to is valid until the next call with r. */
 void raft_step(struct raft *r, const struct raft_event *event, struct raft_effects *fx);

@@ -59,6 +59,7 @@ enum err raft_new(struct raft **out, const struct raft_options *o,
     if (!r) return why_set(why, ERR_NOMEM, "out of memory");
     e = restore_options(r, o, why);
     if (e) goto fail;
+    r->hard_later = found->hard_later;
     r->term = found->term;
     if (found->vote && strlen(found->vote) <= RAFT_ID_MAX)
         raft_copy_id(r->vote, found->vote);
@@ -133,6 +134,15 @@ static enum err restore_config(struct raft *r, const struct raft_entry *e,
     return ERR_OK;
 }
 
+static enum err restore_too_new(uint64_t index, uint64_t term, uint64_t known,
+                                struct why *why)
+{
+    return why_set(why, ERR_CORRUPT,
+                   "entry %" PRIu64 " has term %" PRIu64
+                   ", but the node only knew term %" PRIu64,
+                   index, term, known);
+}
+
 enum err raft_restore(struct raft *r, const struct raft_entry *e, struct why *why)
 {
     struct raft_log *l = &r->log;
@@ -150,17 +160,28 @@ enum err raft_restore(struct raft *r, const struct raft_entry *e, struct why *wh
         return why_set(why, ERR_CORRUPT,
                        "entry %" PRIu64 " has term %" PRIu64 " after term %" PRIu64,
                        e->index, e->term, last_term);
-    if (e->term > r->term)
-        return why_set(why, ERR_CORRUPT,
-                       "entry %" PRIu64 " has term %" PRIu64
-                       ", but the node only knew term %" PRIu64,
-                       e->index, e->term, r->term);
+    if (!r->hard_later && e->term > r->term)
+        return restore_too_new(e->index, e->term, r->term, why);
     r->restored_any = true;
     if (e->type == RAFT_ENTRY_CONFIG) error = restore_config(r, e, why);
     if (error) return error;
     copy.payload = blob_ref(e->payload);
     if (!log_append(l, &copy)) return why_set(why, ERR_NOMEM, "out of memory");
     log_evict(l, UINT64_MAX);
+    return ERR_OK;
+}
+
+enum err raft_restore_hard(struct raft *r, uint64_t term, const char *vote,
+                           struct why *why)
+{
+    const struct raft_log *l = &r->log;
+    uint64_t last_term = r->restored_any ? log_term(l, l->last) : 0;
+
+    CHECK(r->hard_later && !r->started);
+    if (last_term > term) return restore_too_new(l->last, last_term, term, why);
+    r->hard_later = false;
+    r->term = term;
+    if (vote && strlen(vote) <= RAFT_ID_MAX) raft_copy_id(r->vote, vote);
     return ERR_OK;
 }
 

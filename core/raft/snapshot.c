@@ -141,6 +141,7 @@ void snapshot_on_installed(struct raft *r, const struct raft_event *e)
 {
     uint64_t index = e->u.snapshot.index, term = e->u.snapshot.term;
 
+    if (term > r->term) election_follow(r, term, ""); /* it came before any message */
     if (r->role == RAFT_LEADER || index == 0 || index <= r->log.snap_index) return;
     if (index <= r->commit || log_term(&r->log, index) == term) {
         if (log_term(&r->log, index) != term) return; /* contradicts what is committed */

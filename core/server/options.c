@@ -85,7 +85,7 @@ BOOL("node-verify-client", node_verify_client, "", WORKS, "Require a verified ce
 TEXT("node-verify-server-name", node_verify_server_name, "", WORKS, "Host name that other nodes' certificates must be issued for. If not set, the host part of their address"),
 TEXT("node-verify-common-name", node_verify_common_name, "", WORKS, "Common name that connecting nodes' certificates must have. Needs -node-verify-client"),
 TIME("cluster-connect-timeout", cluster_connect_timeout_ns, "30s", WORKS, "Timeout for connecting to other nodes"),
-BOOL("compress-snap-transport", compress_snap_transport, "", LATER, "Compress snapshots sent to other nodes"),
+BOOL("compress-snap-transport", compress_snap_transport, "", WORKS, "Compress snapshots sent to other nodes"),
 
 HEADING("Forming a cluster"),
 TEXT("join", join, "", WORKS, "Comma-delimited list of nodes to join a cluster through, each host:port of a Raft port or http(s)://host:port"),

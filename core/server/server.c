@@ -423,7 +423,7 @@ static enum err make_parents(const char *path, struct why *why)
     return e;
 }
 
-/* The file is rebuilt from the log: one that this node cannot have written must not be
+/* The file is made from snapshots and log: one that this node cannot have written must not be
  * lost, and one that it has written must not be taken for the truth when it is not kept
  * up. */
 static enum err prepare_database_file(struct server *s, struct why *why)
@@ -533,6 +533,7 @@ enum err server_open_node(struct server *s, struct why *why)
         .snapshot_wal_bytes = opt->raft_snap_wal_size,
         .auto_vacuum_ns = opt->auto_vacuum_int_ns,
         .auto_optimize_ns = opt->auto_optimize_int_ns,
+        .compress_snapshots = opt->compress_snap_transport,
         .raft_log_level = opt->raft_log_level,
         .clock = clock_real(),
         .io = io_real(),

@@ -1,205 +1,528 @@
 /* SPDX-License-Identifier: MIT */
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/base/crc32c.h"
-#include "core/base/io.h"
-#include "core/base/list.h"
+#include "core/base/blob.h"
+#include "core/base/bytes.h"
 #include "core/base/logger.h"
-#include "core/snapshot/snapshot.h"
+#include "core/snapshot/internal.h"
 
-enum { COPY_BYTES = 1 << 20, META_MAX = 1 << 20 };
+#define MANIFEST     "manifest"
+#define MANIFEST_NEW "manifest.new"
 
-struct snapshot { /* in the store's list, oldest first */
-    struct list link;
-    struct snapshot_meta meta;
-    unsigned pins;
-};
-
-struct snapshot_store {
-    struct io *io;
-    struct logger *logger;
-    char dir[3000];
-    pthread_mutex_t lock; /* guards snapshots */
-    struct list snapshots;
-};
-
-struct snapshot_writer {
-    struct snapshot_store *store;
-    struct io_file *data; /* NULL until the first piece */
-    char id[SNAPSHOT_ID_MAX];
-    uint64_t index, term, size;
-    uint32_t crc;
-};
-
-static void path_of(const struct snapshot_store *s, char *out, size_t size,
-                    const char *id, const char *rest)
+void store_path(const struct snapshot_store *s, char out[PATH_BYTES], const char *name)
 {
-    snprintf(out, size, "%s/%s%s", s->dir, id, rest);
+    snprintf(out, PATH_BYTES, "%s/%s", s->dir, name);
 }
 
-static void remove_dir(struct snapshot_store *s, const char *id, const char *suffix)
+void store_unlink(struct snapshot_store *s, const char *name)
 {
-    static const char *const names[] = {"/data.sqlite", "/meta"};
-    char path[4096], rest[64];
+    char path[PATH_BYTES];
 
-    for (size_t i = 0; i < 2; i++) {
-        snprintf(rest, sizeof rest, "%s%s", suffix, names[i]);
-        path_of(s, path, sizeof path, id, rest);
-        (void)s->io->ops->unlink(s->io, path, NULL);
-    }
-    path_of(s, path, sizeof path, id, suffix);
+    store_path(s, path, name);
     (void)s->io->ops->unlink(s->io, path, NULL);
 }
 
-static enum err read_whole(struct io *io, const char *path, uint8_t **out, size_t *len,
-                           struct why *why)
-{
-    struct io_file *f;
-    uint64_t size;
-    enum err e = io->ops->open(io, &f, path, IO_READ, why);
+/* --- states ------------------------------------------------------------------------- */
 
-    if (e) return e;
-    *out = NULL;
-    e = io->ops->size(f, &size, why);
-    if (!e && size > META_MAX) e = why_set(why, ERR_CORRUPT, "%s is too long", path);
-    if (!e) {
-        *out = malloc(size ? (size_t)size : 1);
-        e = *out ? io->ops->read(f, 0, *out, (size_t)size, len, why)
-                 : why_set(why, ERR_NOMEM, "out of memory");
+static struct state *state_new(uint32_t room)
+{
+    struct state *st = calloc(1, sizeof *st);
+
+    if (st == NULL) return NULL;
+    st->layers = calloc(room > 0 ? room : 1, sizeof *st->layers);
+    if (st->layers == NULL) {
+        free(st);
+        return NULL;
     }
-    io->ops->close(f);
-    if (e) free(*out);
+    atomic_init(&st->refs, 1);
+    snapshot_meta_init(&st->meta);
+    return st;
+}
+
+struct state *state_ref(struct state *st)
+{
+    atomic_fetch_add_explicit(&st->refs, 1, memory_order_relaxed);
+    return st;
+}
+
+void state_unref(struct state *st)
+{
+    if (st == NULL) return;
+    if (atomic_fetch_sub_explicit(&st->refs, 1, memory_order_acq_rel) != 1) return;
+    for (uint32_t i = 0; i < st->n; i++) layer_unref(st->layers[i]);
+    free(st->layers);
+    snapshot_meta_fini(&st->meta);
+    blob_unref(st->bytes);
+    free(st);
+}
+
+struct state *store_state(struct snapshot_store *s)
+{
+    struct state *st;
+
+    pthread_mutex_lock(&s->lock);
+    st = state_ref(s->state);
+    pthread_mutex_unlock(&s->lock);
+    return st;
+}
+
+struct state *state_clone(const struct state *st, uint32_t n)
+{
+    struct state *out = state_new(n + 1);
+
+    if (out == NULL) return NULL;
+    if (snapshot_meta_copy(&out->meta, &st->meta) != ERR_OK) {
+        state_unref(out);
+        return NULL;
+    }
+    memcpy(out->base, st->base, sizeof out->base);
+    out->generation = st->generation;
+    out->folding = st->folding;
+    for (; out->n < n; out->n++) out->layers[out->n] = layer_ref(st->layers[out->n]);
+    out->bytes = blob_ref(st->bytes);
+    out->marker_len = st->marker_len;
+    memcpy(out->marker, st->marker, st->marker_len);
+    return out;
+}
+
+static bool has_name(const struct state *st, const char *name)
+{
+    for (uint32_t i = 0; i < st->n; i++)
+        if (strcmp(st->layers[i]->name, name) == 0 ||
+            strcmp(st->layers[i]->sums_name, name) == 0)
+            return true;
+    return false;
+}
+
+/* --- the manifest on disk ----------------------------------------------------------- */
+
+static struct blob *state_encode(const struct state *st)
+{
+    struct manifest m = {.generation = st->generation,
+                         .folding = st->folding,
+                         .n = st->n,
+                         .meta = st->bytes != NULL ? st->bytes->data : NULL,
+                         .meta_len = st->bytes != NULL ? st->bytes->len : 0,
+                         .marker = st->marker,
+                         .marker_len = st->marker_len};
+    struct blob *out = NULL;
+
+    memcpy(m.base, st->base, sizeof m.base);
+    m.layers = calloc(st->n > 0 ? st->n : 1, sizeof *m.layers);
+    if (m.layers == NULL) return NULL;
+    for (uint32_t i = 0; i < st->n; i++) {
+        const struct layer *l = st->layers[i];
+
+        memcpy(m.layers[i].id, l->id, sizeof l->id);
+        m.layers[i].pages = l->pages;
+        m.layers[i].n = l->n;
+        m.layers[i].sum = l->sum;
+    }
+    out = manifest_encode(&m);
+    manifest_fini(&m);
+    return out;
+}
+
+/* Under its temporary name, synced. */
+static enum err write_new(struct snapshot_store *s, const struct blob *b, struct why *why)
+{
+    struct io_file *f = NULL;
+    char path[PATH_BYTES];
+    enum err e;
+
+    store_path(s, path, MANIFEST_NEW);
+    (void)s->io->ops->unlink(s->io, path, NULL); /* a failed sync spoils its file */
+    e = s->io->ops->open(s->io, &f, path, IO_EXCL, why);
+    if (!e) e = s->io->ops->write(f, 0, b->data, b->len, why);
+    if (!e) e = s->io->ops->sync(f, why);
+    s->io->ops->close(f);
+    if (e) store_unlink(s, MANIFEST_NEW);
     return e;
 }
 
+/* *unsure: it has, or may have, its name, but not surely for good. */
+static enum err write_manifest(struct snapshot_store *s, const struct state *st,
+                               bool *unsure, struct why *why)
+{
+    struct blob *b = state_encode(st);
+    char from[PATH_BYTES], to[PATH_BYTES];
+    enum err e;
+
+    *unsure = false;
+    if (b == NULL) return why_set(why, ERR_NOMEM, "out of memory");
+    if (b->len > MANIFEST_MAX) {
+        blob_unref(b);
+        return why_set(why, ERR_TOO_BIG, "the manifest of the snapshots is too long");
+    }
+    e = write_new(s, b, why);
+    blob_unref(b);
+    if (e) return e;
+    store_path(s, from, MANIFEST_NEW);
+    store_path(s, to, MANIFEST);
+    e = s->io->ops->rename(s->io, from, to, why);
+    *unsure = e != ERR_OK && e != ERR_NO_SPACE;
+    if (e) return e;
+    e = s->io->ops->sync_dir(s->io, s->dir, why);
+    *unsure = e != ERR_OK;
+    return e;
+}
+
+static void remove_unlisted(struct snapshot_store *s, const struct state *old,
+                            const struct state *now)
+{
+    for (uint32_t i = 0; i < old->n; i++) {
+        const struct layer *l = old->layers[i];
+
+        if (!has_name(now, l->name)) store_unlink(s, l->name);
+        if (l->sums_name[0] != '\0' && !has_name(now, l->sums_name))
+            store_unlink(s, l->sums_name);
+    }
+    for (size_t i = 0; i < s->n_doomed; i++)
+        if (!has_name(now, s->doomed[i])) store_unlink(s, s->doomed[i]);
+    free(s->doomed);
+    s->doomed = NULL;
+    s->n_doomed = 0;
+}
+
+enum err store_publish(struct snapshot_store *s, struct state *st, bool *unsure,
+                       struct why *why)
+{
+    struct state *old;
+    enum err e = write_manifest(s, st, unsure, why);
+
+    if (e) {
+        s->unsure |= *unsure;
+        state_unref(st);
+        return e;
+    }
+    s->unsure = false;
+    pthread_mutex_lock(&s->lock);
+    old = s->state;
+    s->state = st;
+    pthread_mutex_unlock(&s->lock);
+    remove_unlisted(s, old, st);
+    state_unref(old);
+    return ERR_OK;
+}
+
+void store_doom(struct snapshot_store *s, const char *name, bool unsure)
+{
+    void *p;
+
+    pthread_mutex_lock(&s->disk);
+    if (!unsure || !s->unsure) {
+        store_unlink(s, name);
+    } else {
+        p = realloc(s->doomed, (s->n_doomed + 1) * sizeof *s->doomed);
+        if (p != NULL) { /* else the next opening removes it */
+            s->doomed = p;
+            snprintf(s->doomed[s->n_doomed++], FILE_NAME_MAX, "%s", name);
+        }
+    }
+    pthread_mutex_unlock(&s->disk);
+}
+
+/* The manifest on disk may be that of a step that failed: put the current one there. */
+static enum err settle(struct snapshot_store *s, struct why *why)
+{
+    enum err e = ERR_OK;
+    bool unsure;
+
+    pthread_mutex_lock(&s->disk);
+    if (s->unsure) {
+        struct state *st = state_clone(s->state, s->state->n);
+
+        e = st != NULL ? store_publish(s, st, &unsure, why)
+                       : why_set(why, ERR_NOMEM, "out of memory");
+        if (e) err_wrap(why, e, "write the manifest again after a failure");
+    }
+    pthread_mutex_unlock(&s->disk);
+    return e;
+}
+
+enum err store_begin_writing(struct snapshot_store *s, bool no_readers, struct why *why)
+{
+    bool busy;
+    enum err e;
+
+    pthread_mutex_lock(&s->lock);
+    busy = s->writing || (no_readers && s->readers > 0);
+    if (!busy) s->writing = true;
+    pthread_mutex_unlock(&s->lock);
+    if (busy) return why_set(why, ERR_BUSY, "the snapshots are in use");
+    e = settle(s, why);
+    if (e) store_end_writing(s);
+    return e;
+}
+
+void store_end_writing(struct snapshot_store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->writing = false;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* --- opening ------------------------------------------------------------------------ */
+
+/* What a name in our directory stands for. */
+enum kind { KIND_FOREIGN, KIND_OLD, KIND_PART, KIND_DATA };
+
+static enum kind kind_of(const char *name)
+{
+    uint64_t term, index;
+    const char *p;
+
+    if (strcmp(name, MANIFEST_NEW) == 0) return KIND_PART;
+    if (strncmp(name, "base-", 5) == 0) {
+        p = id_parse(name + 5, &term, &index);
+        if (p == NULL) return KIND_FOREIGN;
+        if (strcmp(p, ".sqlite") == 0) return KIND_DATA;
+        if (strncmp(p, ".sums-", 6) != 0) return KIND_FOREIGN;
+        p = sums_parse(p + 6);
+        return p != NULL && *p == '\0' ? KIND_DATA : KIND_FOREIGN;
+    }
+    p = id_parse(name, &term, &index);
+    if (p == NULL) return KIND_FOREIGN;
+    if (*p == '\0') return KIND_OLD;
+    return strcmp(p, ".delta") == 0 ? KIND_DATA : KIND_FOREIGN;
+}
+
 struct scan {
-    struct snapshot_store *store;
-    char (*names)[SNAPSHOT_ID_MAX];
+    struct names {
+        char name[FILE_NAME_MAX];
+        enum kind kind;
+    } * found;
     size_t n, cap;
     bool failed;
 };
 
 static void scan_name(const char *name, void *arg)
 {
+    enum kind kind = kind_of(name);
     struct scan *sc = arg;
 
-    if (strlen(name) >= SNAPSHOT_ID_MAX || sc->failed) return;
+    if (kind == KIND_FOREIGN || strlen(name) >= FILE_NAME_MAX || sc->failed) return;
     if (sc->n == sc->cap) {
         size_t cap = sc->cap ? sc->cap * 2 : 16;
-        void *p = realloc(sc->names, cap * sizeof *sc->names);
+        void *p = realloc(sc->found, cap * sizeof *sc->found);
 
-        if (p == NULL) {
-            sc->failed = true;
-            return;
-        }
-        sc->names = p;
+        sc->failed = p == NULL;
+        if (sc->failed) return;
+        sc->found = p;
         sc->cap = cap;
     }
-    snprintf(sc->names[sc->n++], SNAPSHOT_ID_MAX, "%s", name);
+    sc->found[sc->n].kind = kind;
+    snprintf(sc->found[sc->n++].name, FILE_NAME_MAX, "%s", name);
 }
 
-/* By index, and of those that stand for the same by name, which ends with the time: the
- * newest must be the same one after every restart, for the removal of any other may have
- * been cut short. */
-static bool is_newer(const struct snapshot_meta *a, const struct snapshot_meta *b)
+/* Builds before this format kept each whole image in a directory of its own. */
+static enum err refuse_old(struct snapshot_store *s, const struct scan *sc,
+                           struct why *why)
 {
-    if (a->index != b->index) return a->index > b->index;
-    if (strlen(a->id) != strlen(b->id)) return strlen(a->id) > strlen(b->id);
-    return strcmp(a->id, b->id) > 0;
-}
+    for (size_t i = 0; i < sc->n; i++) {
+        char path[PATH_BYTES];
+        struct io_file *f = NULL;
+        enum err e;
 
-static void insert(struct snapshot_store *s, struct snapshot *snap)
-{
-    struct list *at = s->snapshots.prev;
-
-    while (at != &s->snapshots &&
-           is_newer(&LIST_ITEM(at, struct snapshot, link)->meta, &snap->meta))
-        at = at->prev;
-    list_insert(at, &snap->link, at->next);
-}
-
-static enum err load_one(struct snapshot_store *s, const char *id, struct why *why)
-{
-    struct snapshot *snap = calloc(1, sizeof *snap);
-    char path[4096];
-    uint8_t *bytes = NULL;
-    size_t len = 0;
-    enum err e;
-
-    if (snap == NULL) return why_set(why, ERR_NOMEM, "out of memory");
-    path_of(s, path, sizeof path, id, "/meta");
-    e = read_whole(s->io, path, &bytes, &len, why);
-    if (!e) {
-        e = snapshot_meta_decode(&snap->meta, bytes, len, why);
-        free(bytes);
+        if (sc->found[i].kind != KIND_OLD) continue;
+        snprintf(path, sizeof path, "%s/%s/meta", s->dir, sc->found[i].name);
+        e = s->io->ops->open(s->io, &f, path, IO_READ, NULL);
+        s->io->ops->close(f);
+        if (!e)
+            return why_set(why, ERR_UNSUPPORTED,
+                           "%s/%s is a snapshot in the format of an older build, which "
+                           "this one does not read: take a backup with that build and "
+                           "load it into an empty data directory",
+                           s->dir, sc->found[i].name);
     }
-    if (e) {
-        free(snap);
-        return err_wrap(why, e, "%s", path);
-    }
-    snprintf(snap->meta.id, sizeof snap->meta.id, "%s", id);
-    insert(s, snap);
     return ERR_OK;
 }
 
-static bool is_id(const char *name)
+/* *out: the caller's to free, NULL if there is no manifest. */
+static enum err read_manifest(struct snapshot_store *s, uint8_t **out, size_t *len,
+                              struct why *why)
 {
-    uint64_t a, b, c;
-    char end;
+    struct io_file *f = NULL;
+    char path[PATH_BYTES];
+    uint64_t size = 0;
+    enum err e;
 
-    return sscanf(name, "%" SCNu64 "-%" SCNu64 "-%" SCNu64 "%c", &a, &b, &c, &end) == 3;
+    *out = NULL;
+    store_path(s, path, MANIFEST);
+    e = s->io->ops->open(s->io, &f, path, IO_READ, why);
+    if (e == ERR_NOT_FOUND) return ERR_OK;
+    if (!e) e = s->io->ops->size(f, &size, why);
+    if (!e && size > MANIFEST_MAX)
+        e = why_set(why, ERR_CORRUPT, "%s is too long: " REMEDY, path);
+    if (!e) {
+        *out = malloc(size > 0 ? (size_t)size : 1);
+        if (*out == NULL) e = why_set(why, ERR_NOMEM, "out of memory");
+    }
+    if (!e) e = s->io->ops->read(f, 0, *out, (size_t)size, len, why);
+    s->io->ops->close(f);
+    if (e) {
+        free(*out);
+        *out = NULL;
+    }
+    return e;
+}
+
+/* The files that st's layers need, st->layers[i] being from m->layers[i]. */
+static enum err open_layers(struct snapshot_store *s, struct state *st,
+                            const struct manifest *m, struct why *why)
+{
+    uint32_t least = UINT32_MAX;
+    enum err e = ERR_OK;
+
+    for (uint32_t i = 0; i < m->n; i++) {
+        struct layer *l = layer_new(s->io, s->dir, m->layers[i].id);
+
+        if (l == NULL) return why_set(why, ERR_NOMEM, "out of memory");
+        st->layers[st->n++] = l;
+        l->pages = m->layers[i].pages;
+        l->n = m->layers[i].n;
+        l->sum = m->layers[i].sum;
+        if (l->pages < least) least = l->pages;
+    }
+    for (uint32_t i = 1; i < m->n && !e; i++) e = layer_open_delta(st->layers[i], why);
+    if (e || m->n == 0) return e;
+    base_name(st->layers[0]->name, m->base);
+    sums_name(st->layers[0]->sums_name, m->base, m->generation);
+    return layer_open_base(st->layers[0], m->folding > 0 ? least : st->layers[0]->pages,
+                           m->folding > 0, why);
+}
+
+static enum err load_meta(struct state *st, const struct manifest *m, struct why *why)
+{
+    enum err e;
+
+    if (m->n == 0) return ERR_OK;
+    e = snapshot_meta_decode(&st->meta, m->meta, m->meta_len, why);
+    if (e) return e;
+    st->bytes = blob_copy(m->meta, m->meta_len);
+    if (st->bytes == NULL) return why_set(why, ERR_NOMEM, "out of memory");
+    if (strcmp(st->meta.id, m->layers[m->n - 1].id) != 0 ||
+        st->meta.pages != m->layers[m->n - 1].pages)
+        return why_set(why, ERR_CORRUPT, "the description is of another snapshot");
+    return ERR_OK;
+}
+
+static enum err load(struct snapshot_store *s, const uint8_t *bytes, size_t len,
+                     struct why *why)
+{
+    struct manifest m;
+    struct why local = {0};
+    struct state *st;
+    enum err e = manifest_decode(&m, bytes, len, &local);
+
+    if (e) goto fail;
+    st = state_new(m.n + 1);
+    if (st == NULL) {
+        manifest_fini(&m);
+        return why_set(why, ERR_NOMEM, "out of memory");
+    }
+    memcpy(st->base, m.base, sizeof st->base);
+    st->generation = m.generation;
+    st->folding = m.folding;
+    st->marker_len = m.marker_len;
+    memcpy(st->marker, m.marker, m.marker_len);
+    s->state = st;
+    e = load_meta(st, &m, &local);
+    if (!e) {
+        e = open_layers(s, st, &m, why);
+        manifest_fini(&m);
+        return e;
+    }
+    manifest_fini(&m);
+fail:
+    return why_set(why, e, "%s/" MANIFEST ": %s%s", s->dir, local.text,
+                   e == ERR_CORRUPT ? ": " REMEDY : "");
+}
+
+static enum err sync_parent(struct snapshot_store *s, struct why *why)
+{
+    char parent[PATH_BYTES];
+    char *slash;
+
+    snprintf(parent, sizeof parent, "%s", s->dir);
+    slash = strrchr(parent, '/');
+    if (slash == NULL) return s->io->ops->sync_dir(s->io, ".", why);
+    if (slash == parent) slash++;
+    *slash = '\0';
+    return s->io->ops->sync_dir(s->io, parent, why);
+}
+
+/* From now on there is a manifest whenever there is anything else, so that it cannot get
+ * lost and the rest be taken for what a crash left. */
+static enum err start_empty(struct snapshot_store *s, const struct scan *sc,
+                            struct why *why)
+{
+    bool unsure;
+    enum err e;
+
+    for (size_t i = 0; i < sc->n; i++)
+        if (sc->found[i].kind == KIND_DATA)
+            return why_set(why, ERR_CORRUPT,
+                           "%s/" MANIFEST " is missing, but %s is there: " REMEDY, s->dir,
+                           sc->found[i].name);
+    s->state = state_new(1);
+    if (s->state == NULL) return why_set(why, ERR_NOMEM, "out of memory");
+    e = write_manifest(s, s->state, &unsure, why);
+    return e ? e : sync_parent(s, why);
+}
+
+static void remove_leftovers(struct snapshot_store *s, const struct scan *sc)
+{
+    for (size_t i = 0; i < sc->n; i++) {
+        const char *name = sc->found[i].name;
+
+        if (sc->found[i].kind == KIND_OLD || has_name(s->state, name)) continue;
+        logger_debug(s->logger, "snapshot-store", "removed %s, left by a crash", name);
+        store_unlink(s, name);
+    }
+}
+
+static enum err open_dir(struct snapshot_store *s, struct scan *sc, struct why *why)
+{
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    enum err e = s->io->ops->mkdir(s->io, s->dir, why);
+
+    if (!e) e = s->io->ops->list(s->io, s->dir, scan_name, sc, why);
+    if (!e && sc->failed) e = why_set(why, ERR_NOMEM, "out of memory");
+    if (!e) e = refuse_old(s, sc, why);
+    if (!e) e = read_manifest(s, &bytes, &len, why);
+    if (e) return e;
+    e = bytes != NULL ? load(s, bytes, len, why) : start_empty(s, sc, why);
+    free(bytes);
+    /* The manifest may have got its name just before the process died: what it does not
+     * list may be needed again until that is durable. */
+    if (!e && bytes != NULL) e = s->io->ops->sync_dir(s->io, s->dir, why);
+    if (!e) remove_leftovers(s, sc);
+    if (!e) incoming_look(s);
+    return e;
 }
 
 enum err snapshot_store_open(struct snapshot_store **out, struct io *io, const char *dir,
                              struct logger *logger, struct why *why)
 {
     struct snapshot_store *s = calloc(1, sizeof *s);
-    struct scan sc = {.store = s};
-    struct why first = {0};
-    size_t bad = 0;
-    enum err e;
+    struct scan sc = {0};
+    enum err e = ERR_OK;
 
+    *out = NULL;
     if (s == NULL) return why_set(why, ERR_NOMEM, "out of memory");
     s->io = io;
     s->logger = logger;
-    list_init(&s->snapshots);
+    pthread_mutex_init(&s->disk, NULL);
     pthread_mutex_init(&s->lock, NULL);
-    if ((size_t)snprintf(s->dir, sizeof s->dir, "%s", dir) >= sizeof s->dir) {
-        snapshot_store_close(s);
-        return why_set(why, ERR_INVALID, "snapshot directory path is too long");
-    }
-    e = io->ops->mkdir(io, s->dir, why);
-    if (!e) e = io->ops->list(io, s->dir, scan_name, &sc, why);
-    if (!e && sc.failed) e = why_set(why, ERR_NOMEM, "out of memory");
-    for (size_t i = 0; i < sc.n && !e; i++) {
-        struct why local = {0};
-        size_t len = strlen(sc.names[i]);
-        enum err one;
-
-        if (len > 4 && strcmp(sc.names[i] + len - 4, ".tmp") == 0) {
-            sc.names[i][len - 4] = '\0';
-            remove_dir(s, sc.names[i], ".tmp");
-            continue;
-        }
-        if (!is_id(sc.names[i])) continue;
-        one = load_one(s, sc.names[i], &local);
-        if (one == ERR_UNSUPPORTED || one == ERR_NOMEM || one == ERR_IO) {
-            e = why_set(why, one, "%s", local.text);
-        } else if (one) {
-            logger_error(logger, "snapshot-store", "snapshot set aside: %s", local.text);
-            if (bad++ == 0) first = local;
-        }
-    }
-    free(sc.names);
-    /* What is there may have got its name just before the process died, and others that
-     * it replaces are removed soon. */
-    if (!e && !list_empty(&s->snapshots)) e = io->ops->sync_dir(io, s->dir, why);
-    if (!e && bad > 0 && list_empty(&s->snapshots))
-        e = why_set(why, ERR_CORRUPT, "no usable snapshot: %s", first.text);
+    if ((size_t)snprintf(s->dir, sizeof s->dir, "%s", dir) >= sizeof s->dir)
+        e = why_set(why, ERR_INVALID, "the snapshot directory's path is too long");
+    if (!e) e = open_dir(s, &sc, why);
+    free(sc.found);
     if (e) {
         snapshot_store_close(s);
         return e;
@@ -210,289 +533,100 @@ enum err snapshot_store_open(struct snapshot_store **out, struct io *io, const c
 
 void snapshot_store_close(struct snapshot_store *s)
 {
-    struct list *l;
-
     if (s == NULL) return;
-    while ((l = list_pop_front(&s->snapshots)) != NULL) {
-        struct snapshot *snap = LIST_ITEM(l, struct snapshot, link);
-
-        snapshot_meta_fini(&snap->meta);
-        free(snap);
-    }
+    CHECK(s->readers == 0);
+    CHECK(!s->writing);
+    state_unref(s->state);
+    free(s->doomed);
     pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->disk);
     free(s);
 }
 
-static struct snapshot *newest(struct snapshot_store *s)
-{
-    return list_empty(&s->snapshots)
-               ? NULL
-               : LIST_ITEM(s->snapshots.prev, struct snapshot, link);
-}
+/* --- what there is ------------------------------------------------------------------ */
 
 enum err snapshot_newest(struct snapshot_store *s, struct snapshot_meta *out)
 {
-    struct snapshot *snap;
+    struct state *st = store_state(s);
     enum err e = ERR_NOT_FOUND;
 
-    pthread_mutex_lock(&s->lock);
-    snap = newest(s);
-    if (snap) e = snapshot_meta_copy(out, &snap->meta);
-    pthread_mutex_unlock(&s->lock);
+    if (st->n > 0)
+        e = snapshot_meta_copy(out, &st->meta);
+    else
+        snapshot_meta_init(out);
+    state_unref(st);
     return e;
 }
 
-enum err snapshot_pin(struct snapshot_store *s, struct snapshot_meta *out, char *path,
-                      size_t path_size)
+void snapshot_stats(struct snapshot_store *s, struct snapshot_stats *out)
 {
-    struct snapshot *snap;
-    enum err e = ERR_NOT_FOUND;
+    struct state *st;
 
     pthread_mutex_lock(&s->lock);
-    snap = newest(s);
-    if (snap) e = snapshot_meta_copy(out, &snap->meta);
-    if (!e) {
-        snap->pins++;
-        path_of(s, path, path_size, snap->meta.id, "/data.sqlite");
-    }
+    st = state_ref(s->state);
+    *out = s->counts;
     pthread_mutex_unlock(&s->lock);
-    return e;
-}
-
-/* With the lock held: remove all but the newest that nobody reads. */
-static size_t reap_locked(struct snapshot_store *s)
-{
-    size_t n = 0;
-
-    for (struct list *l = s->snapshots.next, *next; l != &s->snapshots; l = next) {
-        struct snapshot *snap = LIST_ITEM(l, struct snapshot, link);
-
-        next = l->next;
-        if (next == &s->snapshots || snap->pins > 0) continue;
-        list_remove(l);
-        remove_dir(s, snap->meta.id, "");
-        snapshot_meta_fini(&snap->meta);
-        free(snap);
-        n++;
-    }
-    return n;
-}
-
-void snapshot_unpin(struct snapshot_store *s, const char *id)
-{
-    pthread_mutex_lock(&s->lock);
-    for (struct list *l = s->snapshots.next; l != &s->snapshots; l = l->next) {
-        struct snapshot *snap = LIST_ITEM(l, struct snapshot, link);
-
-        if (strcmp(snap->meta.id, id) == 0 && snap->pins > 0) snap->pins--;
-    }
-    (void)reap_locked(s);
-    pthread_mutex_unlock(&s->lock);
-}
-
-size_t snapshot_reap(struct snapshot_store *s)
-{
-    size_t n;
-
-    pthread_mutex_lock(&s->lock);
-    n = reap_locked(s);
-    pthread_mutex_unlock(&s->lock);
-    return n;
+    out->snapshots = st->n;
+    out->deltas = st->n > 0 ? st->n - 1 : 0;
+    for (uint32_t i = 1; i < st->n; i++)
+        out->delta_bytes += delta_bytes(st->layers[i]->n);
+    out->bytes = out->delta_bytes;
+    if (st->n > 0)
+        out->bytes += (uint64_t)st->layers[0]->pages * SNAPSHOT_PAGE +
+                      sums_bytes(st->layers[0]->pages);
+    state_unref(st);
 }
 
 void snapshot_each(struct snapshot_store *s, void (*each)(const char *id, void *arg),
                    void *arg)
 {
-    pthread_mutex_lock(&s->lock);
-    for (struct list *l = s->snapshots.next; l != &s->snapshots; l = l->next)
-        each(LIST_ITEM(l, struct snapshot, link)->meta.id, arg);
-    pthread_mutex_unlock(&s->lock);
+    struct state *st = store_state(s);
+
+    for (uint32_t i = 0; i < st->n; i++) each(st->layers[i]->id, arg);
+    state_unref(st);
 }
 
-/* Length and CRC of an open file, read once in pieces. */
-static enum err measure(struct io *io, struct io_file *f, uint64_t *size, uint32_t *crc,
-                        struct why *why)
+/* --- the marker --------------------------------------------------------------------- */
+
+size_t snapshot_marker(struct snapshot_store *s, uint8_t out[SNAPSHOT_MARKER_MAX])
 {
-    uint8_t *piece = malloc(COPY_BYTES);
-    enum err e = ERR_OK;
+    struct state *st = store_state(s);
+    size_t len = st->marker_len;
 
-    *size = 0;
-    *crc = 0;
-    if (piece == NULL) return why_set(why, ERR_NOMEM, "out of memory");
-    for (;;) {
-        size_t got = 0;
-
-        e = io->ops->read(f, *size, piece, COPY_BYTES, &got, why);
-        if (e || got == 0) break;
-        *crc = crc32c(*crc, piece, got);
-        *size += got;
-    }
-    free(piece);
-    return e;
+    memcpy(out, st->marker, len);
+    state_unref(st);
+    return len;
 }
 
-enum err snapshot_verify(struct snapshot_store *s, const struct snapshot_meta *m,
-                         struct why *why)
+static enum err set_marker(struct snapshot_store *s, uint64_t index, const void *data,
+                           size_t len, struct why *why)
 {
-    char path[4096];
-    struct io_file *f;
-    uint64_t size = 0;
-    uint32_t crc = 0;
+    const struct state *now = s->state; /* only with s->disk does it change */
+    struct state *st;
+    bool unsure;
+
+    if (now->n == 0 || now->meta.index != index)
+        return why_set(why, ERR_STALE, "the newest snapshot is not at %" PRIu64, index);
+    if (!s->unsure && now->marker_len == len &&
+        (len == 0 || memcmp(now->marker, data, len) == 0))
+        return ERR_OK;
+    st = state_clone(now, now->n);
+    if (st == NULL) return why_set(why, ERR_NOMEM, "out of memory");
+    st->marker_len = (uint32_t)len;
+    if (len > 0) memcpy(st->marker, data, len);
+    return store_publish(s, st, &unsure, why);
+}
+
+enum err snapshot_set_marker(struct snapshot_store *s, uint64_t index, const void *data,
+                             size_t len, struct why *why)
+{
     enum err e;
 
-    path_of(s, path, sizeof path, m->id, "/data.sqlite");
-    e = s->io->ops->open(s->io, &f, path, IO_READ, why);
-    if (e) return e;
-    e = measure(s->io, f, &size, &crc, why);
-    s->io->ops->close(f);
-    if (e) return e;
-    if (size != m->size || crc != m->crc32c)
-        return why_set(why, ERR_CORRUPT, "%s does not match its length and checksum",
-                       path);
-    return ERR_OK;
-}
-
-/* --- writing ---------------------------------------------------------------------- */
-
-enum err snapshot_begin(struct snapshot_store *s, struct snapshot_writer **out,
-                        uint64_t index, uint64_t term, uint64_t wall_ms, struct why *why)
-{
-    struct snapshot_writer *w = calloc(1, sizeof *w);
-    char path[4096];
-    enum err e;
-
-    if (w == NULL) return why_set(why, ERR_NOMEM, "out of memory");
-    w->store = s;
-    w->index = index;
-    w->term = term;
-    snprintf(w->id, sizeof w->id, "%" PRIu64 "-%" PRIu64 "-%" PRIu64, term, index,
-             wall_ms);
-    remove_dir(s, w->id, ".tmp");
-    path_of(s, path, sizeof path, w->id, ".tmp");
-    e = s->io->ops->mkdir(s->io, path, why);
-    if (e) {
-        free(w);
-        return e;
-    }
-    *out = w;
-    return ERR_OK;
-}
-
-enum err snapshot_adopt(struct snapshot_writer *w, const char *path, struct why *why)
-{
-    struct io *io = w->store->io;
-    char to[4096];
-    enum err e;
-
-    CHECK(w->data == NULL);
-    path_of(w->store, to, sizeof to, w->id, ".tmp/data.sqlite");
-    e = io->ops->rename(io, path, to, why);
-    if (!e) e = io->ops->open(io, &w->data, to, IO_WRITE, why);
-    if (!e) e = measure(io, w->data, &w->size, &w->crc, why);
-    return e;
-}
-
-enum err snapshot_write(struct snapshot_writer *w, const void *data, size_t len,
-                        struct why *why)
-{
-    struct io *io = w->store->io;
-    enum err e = ERR_OK;
-
-    if (w->data == NULL) {
-        char path[4096];
-
-        path_of(w->store, path, sizeof path, w->id, ".tmp/data.sqlite");
-        e = io->ops->open(io, &w->data, path, IO_CREATE, why);
-    }
-    if (!e) e = io->ops->write(w->data, w->size, data, len, why);
-    if (e) return e;
-    w->crc = crc32c(w->crc, data, len);
-    w->size += len;
-    return ERR_OK;
-}
-
-uint64_t snapshot_written(const struct snapshot_writer *w)
-{
-    return w->size;
-}
-
-static enum err write_meta(struct snapshot_writer *w, const struct snapshot_meta *m,
-                           struct why *why)
-{
-    struct io *io = w->store->io;
-    struct blob *b = snapshot_meta_encode(m);
-    struct io_file *f = NULL;
-    char path[4096];
-    enum err e;
-
-    if (b == NULL) return why_set(why, ERR_NOMEM, "out of memory");
-    path_of(w->store, path, sizeof path, w->id, ".tmp/meta");
-    e = io->ops->open(io, &f, path, IO_CREATE, why);
-    if (!e) e = io->ops->write(f, 0, b->data, b->len, why);
-    if (!e) e = io->ops->sync(f, why);
-    io->ops->close(f);
-    blob_unref(b);
-    return e;
-}
-
-static enum err publish(struct snapshot_writer *w, struct snapshot *snap, struct why *why)
-{
-    struct snapshot_store *s = w->store;
-    struct io *io = s->io;
-    char from[4096], to[4096];
-    enum err e;
-
-    path_of(s, from, sizeof from, w->id, ".tmp");
-    path_of(s, to, sizeof to, w->id, "");
-    e = io->ops->sync_dir(io, from, why);
-    if (!e) e = io->ops->rename(io, from, to, why);
-    if (!e) e = io->ops->sync_dir(io, s->dir, why);
-    if (e) return e;
-    pthread_mutex_lock(&s->lock);
-    insert(s, snap);
-    (void)reap_locked(s);
-    pthread_mutex_unlock(&s->lock);
-    return ERR_OK;
-}
-
-enum err snapshot_commit(struct snapshot_writer *w, const struct snapshot_meta *m,
-                         struct why *why)
-{
-    struct io *io = w->store->io;
-    struct snapshot *snap = calloc(1, sizeof *snap);
-    enum err e;
-
-    if (snap == NULL || snapshot_meta_copy(&snap->meta, m) != ERR_OK) {
-        e = why_set(why, ERR_NOMEM, "out of memory");
-    } else if (w->data == NULL) {
-        e = why_set(why, ERR_INVALID, "a snapshot without data");
-    } else if (m->size != 0 && (m->size != w->size || m->crc32c != w->crc)) {
-        e = why_set(why, ERR_CORRUPT,
-                    "snapshot data does not match its length and checksum");
-    } else {
-        CHECK(m->index == w->index && m->term == w->term);
-        snap->meta.size = w->size;
-        snap->meta.crc32c = w->crc;
-        snprintf(snap->meta.id, sizeof snap->meta.id, "%s", w->id);
-        e = io->ops->sync(w->data, why);
-        if (!e) e = write_meta(w, &snap->meta, why);
-        if (!e) e = publish(w, snap, why);
-    }
-    if (e) {
-        if (snap) snapshot_meta_fini(&snap->meta);
-        free(snap);
-        snapshot_abort(w);
-        return err_wrap(why, e, "write snapshot");
-    }
-    io->ops->close(w->data);
-    free(w);
-    return ERR_OK;
-}
-
-void snapshot_abort(struct snapshot_writer *w)
-{
-    if (w == NULL) return;
-    w->store->io->ops->close(w->data);
-    remove_dir(w->store, w->id, ".tmp");
-    free(w);
+    if (len > SNAPSHOT_MARKER_MAX)
+        return why_set(why, ERR_TOO_BIG, "the marker is over %d bytes",
+                       SNAPSHOT_MARKER_MAX);
+    pthread_mutex_lock(&s->disk);
+    e = set_marker(s, index, data, len, why);
+    pthread_mutex_unlock(&s->disk);
+    return e ? err_wrap(why, e, "write the snapshot's marker") : ERR_OK;
 }

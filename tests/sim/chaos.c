@@ -45,7 +45,7 @@ static void draw_character(struct sim *w)
     c->skew_ppm = ONE_OF(w, 0, 100, 50000, 500000);
     c->trailing = ONE_OF(w, 0, 3, 20);
     c->segment_bytes = ONE_OF(w, 4 << 10, 16 << 10, 128 << 10);
-    c->chunk_bytes = ONE_OF(w, 2000, 10000, 100000);
+    c->piece_pages = ONE_OF(w, 1, 2, 64);
     c->append_bytes = ONE_OF(w, 1, 500, 0);
     c->inflight_bytes = ONE_OF(w, 1, 2000, 0);
     c->cache_bytes = ONE_OF(w, 1, 2000, 20000, 0);

@@ -201,6 +201,17 @@ void check_applied(struct host *h, uint64_t index, uint64_t hash)
     h->applied = index;
 }
 
+void check_content(struct host *h, uint64_t index)
+{
+    struct slot *at = slot_at(h->w, index);
+    uint64_t dump = client_dump(h);
+
+    if (at->dumped && at->dump != dump)
+        sim_violated(h->w, "%s has other content at %" PRIu64, h->id, index);
+    at->dumped = true;
+    at->dump = dump;
+}
+
 void check_free(struct sim *w)
 {
     for (size_t i = 0; i < w->cap_slots; i++) free(w->slots[i].known);

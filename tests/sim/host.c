@@ -217,29 +217,29 @@ static void applied_mail(struct sim *w, struct event *e)
 
 static void apply_start(struct host *h);
 
-static void prepare_jobs(struct host *h, struct mail *jobs, char restored[256])
+/* Does the last of them look at the whole state? */
+static bool check_jobs(struct host *h, struct mail *jobs)
 {
-    restored[0] = '\0';
+    bool whole = false;
+
     for (struct mail *m = jobs; m; m = m->next) {
         struct apply_job *j = LIST_ITEM(m, struct apply_job, mail);
 
         if (j->n > 0) check_apply(h, j);
-        if (j->restore == NULL) continue;
-        host_export(h, j->restore->path); /* SQLite reads real files only */
-        snprintf(restored, 256, "%s", j->restore->path);
+        whole = j->capture || j->restore;
     }
+    return whole;
 }
 
 static void apply_run(struct sim *w, struct event *e)
 {
     struct host *h = e->host;
     struct mail *jobs = queue_take(&h->apply_queue);
+    bool whole = check_jobs(h, jobs);
     struct why why = {0};
-    char restored[256];
     uint64_t index, hash;
 
     h->apply_busy = false;
-    prepare_jobs(h, jobs, restored);
     if (w->violation[0]) {
         for (struct mail *next; jobs; jobs = next) {
             next = jobs->next;
@@ -248,12 +248,16 @@ static void apply_run(struct sim *w, struct event *e)
         return;
     }
     if (applier_run(h->applier, jobs, &why) != ERR_OK) {
-        sim_violated(w, "%s cannot apply: %s", h->id, why.text);
+        /* A snapshot that was received may be unreadable by now. */
+        if (faulty_dead(h->disk) || (!w->calm && why.code == ERR_IO))
+            member_fail(h->member, &why);
+        else
+            sim_violated(w, "%s cannot apply: %s", h->id, why.text);
         return;
     }
-    if (restored[0]) unlink(restored);
     hash = db_effect_hash(h->db, &index);
     check_applied(h, index, hash);
+    if (whole) check_content(h, index);
     h->published.index = applier_index(h->applier);
     h->published.hash = hash;
     if (member_wants_applied(h->member))
@@ -282,8 +286,9 @@ static void timer(struct sim *w, struct event *e);
 
 static void set_timer(struct host *h)
 {
-    uint64_t at = member_deadline_ms(h->member);
+    uint64_t at = member_deadline_ms(h->member), other = images_deadline_ms(h->images);
 
+    if (other < at) at = other;
     if (at == UINT64_MAX || at >= h->timer_at) return;
     h->timer_at = at;
     at = when(h, at);
@@ -339,6 +344,7 @@ void host_turn_end(struct host *h)
     h->is_leader = raft_role(h->raft) == RAFT_LEADER;
     h->caught_up = h->is_leader && member_caught_up(h->member);
     check_turn(h);
+    images_tick(h->images, host_now_ms(h));
     set_timer(h);
 }
 
@@ -481,23 +487,45 @@ static bool port_back(void *host, struct mail *m,
     return true;
 }
 
-static void port_taken(void *host, const struct snapshot_meta *m, const struct why *why)
+static void fold_if_due(struct host *h)
+{
+    struct snapshot_stats st;
+    struct why why = {0};
+
+    snapshot_stats(h->store, &st);
+    if (st.deltas == 0 || images_busy(h->images)) return;
+    if (st.deltas < SNAPSHOT_FOLD_AT && !sim_chance(h->w, 100)) return;
+    if (images_fold(h->images, &why) != ERR_OK)
+        sim_say(h->w, 1, h, "folds nothing: %s", why.text);
+}
+
+static void port_taken(void *host, const struct image_taken *t)
 {
     struct host *h = host;
 
-    if (why->code == ERR_OK) {
+    if (t->why->code == ERR_OK) {
         h->w->stats.taken++;
-        sim_say(h->w, 0, h, "has taken a snapshot at %" PRIu64, m->index);
+        h->w->stats.deltas += !t->whole;
+        sim_say(h->w, 0, h, "has taken a snapshot at %" PRIu64, t->meta->index);
+        fold_if_due(h);
     } else {
-        sim_say(h->w, 0, h, "has taken no snapshot: %s", why->text);
+        sim_say(h->w, 0, h, "has taken no snapshot: %s", t->why->text);
     }
 }
 
+static void port_folded(void *host, size_t n, const struct why *why)
+{
+    struct host *h = host;
+
+    h->w->stats.folds += why->code == ERR_OK;
+    sim_say(h->w, 1, h, "has folded %zu: %s", n, why->code ? why->text : "fine");
+}
+
 static enum err port_stream(void *host, const char *peer, const char *addr,
-                            struct why *why)
+                            uint64_t min_index, struct why *why)
 {
     (void)addr;
-    return network_stream(host, peer, why);
+    return network_stream(host, peer, min_index, why);
 }
 
 static void port_received(void *host, void *user, const struct snapshot_meta *m,
@@ -540,6 +568,7 @@ static const struct images_ports images_ports = {
     .aside = port_aside,
     .back = port_back,
     .taken = port_taken,
+    .folded = port_folded,
     .stream = port_stream,
     .received = port_received,
     .restored = port_restored,
@@ -722,23 +751,6 @@ static void make_parents(const char *path)
     }
 }
 
-void host_export(struct host *h, const char *path)
-{
-    size_t len;
-    const uint8_t *bytes = faulty_bytes(h->disk, path, &len);
-    FILE *f;
-
-    if (bytes == NULL) {
-        sim_violated(h->w, "%s is to restore %s, which is not there", h->id, path);
-        return;
-    }
-    make_parents(path);
-    f = fopen(path, "wb");
-    CHECK(f != NULL);
-    CHECK(fwrite(bytes, 1, len, f) == len);
-    CHECK(fclose(f) == 0);
-}
-
 static void close_parts(struct host *h)
 {
     images_free(h->images);
@@ -763,19 +775,17 @@ static enum err open_database(struct host *h, const struct snapshot_meta *snap,
                               struct why *why)
 {
     struct db_options o = {.scratch_dir = h->scratch};
-    char path[256];
+    struct restarted_database d;
     enum err e;
 
     make_parents(h->scratch);
     (void)mkdir(h->scratch, 0700);
-    e = db_open(&h->db, &o, why);
-    if (!e) e = applier_new(&h->applier, h->db, h->scratch, NULL, why);
+    e = restart_database(&d, &o, h->store, snap, h->id, why);
+    h->db = d.db;
+    h->applier = d.applier;
     if (e || snap->index == 0) return e;
-    snprintf(path, sizeof path, "%.120s/snapshots/%s/data.sqlite", h->dir, snap->id);
-    host_export(h, path);
-    e = restart_database(h->applier, h->store, snap, why);
-    unlink(path);
     check_applied(h, snap->index, snap->effect_hash);
+    check_content(h, snap->index);
     return e;
 }
 
@@ -797,8 +807,9 @@ static enum err open_parts(struct host *h, struct why *why)
                                           .cache_bytes = w->c.cache_bytes}};
     struct member_options mo = {
         .ports = &member_ports, .host = h, .apply_timeout_ms = APPLY_TIMEOUT_MS};
-    struct images_options io = {.scratch_dir = h->scratch,
-                                .trailing = w->c.trailing,
+    struct images_options io = {.trailing = w->c.trailing,
+                                .piece_pages = w->c.piece_pages,
+                                .deflate = sim_chance(w, 300),
                                 .ports = &images_ports,
                                 .host = h};
     struct restarted r;
@@ -889,6 +900,19 @@ static void free_apply_jobs(struct mail *jobs)
     }
 }
 
+static void take_last(struct host *h)
+{
+    struct why why = {0};
+
+    if (images_take_last(h->images, h->applier, &why) != ERR_OK) {
+        sim_say(h->w, 1, h, "takes no last snapshot: %s", why.text);
+        return;
+    }
+    h->w->stats.taken++;
+    sim_say(h->w, 0, h, "has taken a last snapshot");
+    check_content(h, applier_index(h->applier));
+}
+
 void host_end(struct host *h, enum host_end how)
 {
     struct sim *w = h->w;
@@ -901,10 +925,14 @@ void host_end(struct host *h, enum host_end how)
         if (h->batch && !h->batch->done) wal_work(h, h->batch);
         if (jobs) (void)wal_jobs_run(h->wal, jobs, &why);
         free_jobs(jobs);
+        if (!h->failed && h->apply_queue.first == NULL && !images_busy(h->images) &&
+            !w->violation[0])
+            take_last(h);
     } else if (!faulty_dead(h->disk)) {
         faulty_die(h->disk); /* closing is for the memory's sake only */
     }
     h->up = h->disk_held = false;
+    images_hurry(h->images);
     member_stop(h->member, ERR_CLOSED, "store not open");
     free_jobs(queue_take(&h->wal_queue));
     free_jobs(queue_take(&h->own_jobs));

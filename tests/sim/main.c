@@ -88,13 +88,15 @@ static void print_stats(const struct sim_stats *s)
 {
     printf("%" PRIu64 " steps, %" PRIu64 " messages, %" PRIu64 " elections, %" PRIu64
            " entries, %" PRIu64 " writes acknowledged, %" PRIu64 " unknown, %" PRIu64
-           " reads, %" PRIu64 " snapshots taken, %" PRIu64 " installed, %" PRIu64
+           " reads, %" PRIu64 " snapshots taken, %" PRIu64 " of them deltas, %" PRIu64
+           " foldings, %" PRIu64 " streams gone on with, %" PRIu64 " installed, %" PRIu64
            " membership changes, %" PRIu64 " transfers, %" PRIu64
            " power losses, %" PRIu64 " of them in the middle of an operation, %" PRIu64
            " kills and stops, %" PRIu64 " disk errors, %" PRIu64 " starts\n",
            s->steps, s->messages, s->elections, s->commits, s->writes, s->unknown,
-           s->reads, s->taken, s->installs, s->changes, s->transfers, s->crashes,
-           s->disk_deaths, s->kills, s->disk_errors, s->restarts);
+           s->reads, s->taken, s->deltas, s->folds, s->resumed, s->installs, s->changes,
+           s->transfers, s->crashes, s->disk_deaths, s->kills, s->disk_errors,
+           s->restarts);
 }
 
 static bool run_seed(const struct options *o, uint64_t seed, struct worker *me,

@@ -128,9 +128,9 @@ struct stream {
     struct stream *next;
     struct host *from, *to;
     uint64_t from_life, to_life;
-    struct image_out out;
-    struct image_in *in; /* NULL: not begun, complete, or over */
-    bool begun, sending, complete;
+    struct image_out *out; /* while sending */
+    struct image_in *in;   /* NULL: not begun, complete, or over */
+    bool begun, answered, sending, complete;
     uint64_t index;
 };
 
@@ -153,7 +153,7 @@ static void tell_sender(struct sim *w, struct event *e)
     (void)w;
     if (!s->sending || !from_lives(s)) return;
     s->sending = false;
-    image_out_close(&s->out);
+    image_out_close(s->from->images, s->out, !ok && s->answered);
     images_sent(s->from->images, s->to->id, s->index, ok);
     host_turn_end(s->from);
 }
@@ -184,12 +184,43 @@ static enum err deliver(struct stream *s, const Rqlite__SnapshotChunk *m, struct
     return e;
 }
 
+/* The header, and what the receiver says to it. */
+static enum err begin(struct sim *w, struct stream *s, struct why *why)
+{
+    Rqlite__SnapshotReply answer;
+    enum err e = images_receive(s->to->images, &s->in, s, why);
+
+    s->begun = true;
+    if (!e) e = deliver(s, image_out_header(s->out), why);
+    if (e) return e;
+    image_in_answer(s->in, &answer);
+    if (answer.pages > 0) {
+        w->stats.resumed++;
+        sim_say(w, 0, s->to, "goes on after page %" PRIu32, answer.pages);
+    }
+    s->answered = true;
+    return image_out_answer(s->out, &answer, why);
+}
+
+static enum err go_on(struct stream *s, struct why *why)
+{
+    const Rqlite__SnapshotChunk *m;
+    enum err e = image_out_next(s->out, &m, why);
+
+    if (e) return e;
+    if (m) return deliver(s, m, why);
+    e = image_in_end(s->in, why);
+    if (e) return e;
+    s->in = NULL;
+    s->complete = true; /* network_received() goes on */
+    return ERR_OK;
+}
+
 static void next_piece(struct sim *w, struct event *e)
 {
     struct stream *s = e->arg;
-    const Rqlite__SnapshotChunk *m;
     struct why why = {0};
-    enum err err = ERR_OK;
+    enum err err;
     bool broken = w->cut[s->from->number - 1][s->to->number - 1] ||
                   w->cut[s->to->number - 1][s->from->number - 1] ||
                   (!w->calm && sim_chance(w, w->c.stream_cut));
@@ -203,36 +234,26 @@ static void next_piece(struct sim *w, struct event *e)
         sim_post(w, 5 * MS, *e);
         return;
     }
-    if (!s->begun) err = images_receive(s->to->images, &s->in, s, &why);
-    s->begun = true;
-    if (!err) err = image_out_next(&s->out, &m, &why);
-    if (!err && m) err = deliver(s, m, &why);
-    if (!err && m == NULL) {
-        err = image_in_end(s->in, &why);
-        if (!err) {
-            s->in = NULL;
-            s->complete = true;
-            return; /* network_received() goes on */
-        }
-    }
+    err = s->begun ? go_on(s, &why) : begin(w, s, &why);
     if (err) {
         sim_say(w, 0, s->to, "stream from %s broken: %s", s->from->id, why.text);
         end_stream(w, s, false);
         return;
     }
+    if (s->complete) return;
     sim_post(w, 50 + sim_below(w, w->c.delay_us / 4 + 1),
              (struct event){.run = next_piece, .arg = s});
 }
 
-enum err network_stream(struct host *from, const char *peer, struct why *why)
+enum err network_stream(struct host *from, const char *peer, uint64_t min_index,
+                        struct why *why)
 {
     struct sim *w = from->w;
     struct stream *s = calloc(1, sizeof *s);
     enum err e;
 
     CHECK(s != NULL);
-    e = image_out_open(&s->out, from->store, faulty_io(from->disk), w->c.chunk_bytes,
-                       why);
+    e = image_out_open(from->images, &s->out, min_index, why);
     if (e) {
         free(s);
         return e;
@@ -241,7 +262,7 @@ enum err network_stream(struct host *from, const char *peer, struct why *why)
     s->to = host_find(w, peer);
     CHECK(s->to != NULL);
     s->from_life = from->life;
-    s->index = s->out.meta.index;
+    s->index = image_out_index(s->out);
     s->sending = true;
     s->next = w->streams;
     w->streams = s;
@@ -262,7 +283,7 @@ void network_host_ended(struct host *h)
     for (struct stream *s = h->w->streams; s; s = s->next) {
         if (s->sending && s->from == h && s->from_life == h->life) {
             s->sending = false;
-            image_out_close(&s->out);
+            image_out_close(h->images, s->out, false);
         }
         if (s->begun && s->to == h && s->to_life == h->life) {
             s->in = NULL; /* images_free() ends it */

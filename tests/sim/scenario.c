@@ -370,7 +370,7 @@ static char *tell(const char *root, const char *text, bool *ok)
                               .sync_us = 300,
                               .apply_us = 100,
                               .segment_bytes = 64 << 10,
-                              .chunk_bytes = 10000};
+                              .piece_pages = 64};
     while ((line = strsep(&at, "\n")) != NULL && !s.bad && !w->violation[0]) {
         char *verb;
 

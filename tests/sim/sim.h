@@ -143,15 +143,14 @@ void host_note_applied(struct host *h);
 void host_execute(struct host *h, struct call_execute *c);
 void host_query(struct host *h, struct call_query *c);
 void host_snapshot(struct host *h, uint64_t trailing);
-/* The bytes of the simulated file, as a real one of the same name. */
 void host_hurry(struct host *h, uint64_t ms); /* its clock jumps ahead */
 void host_hold_disk(struct host *h, bool hold);
-void host_export(struct host *h, const char *path);
 
 /* --- network.c ----------------------------------------------------------------- */
 
 void network_send(struct host *from, const struct raft_message *m);
-enum err network_stream(struct host *from, const char *peer, struct why *why);
+enum err network_stream(struct host *from, const char *peer, uint64_t min_index,
+                        struct why *why);
 void network_received(struct host *to, void *user, const struct why *why);
 void network_host_ended(struct host *h);
 void network_free(struct sim *w);
@@ -208,15 +207,18 @@ struct known { /* an entry that once was in some log */
 struct slot { /* of the log, by index */
     struct known *known;
     size_t n, cap;
-    bool committed, hashed;
+    bool committed, hashed, dumped;
     uint64_t term, commit_term, content; /* if committed */
     uint64_t hash;                       /* of effects, if hashed */
+    uint64_t dump;                       /* of the content, if dumped */
 };
 
 void check_persist(struct host *h, const struct wal_job *job);
 void check_turn(struct host *h);
 void check_apply(struct host *h, const struct apply_job *job);
 void check_applied(struct host *h, uint64_t index, uint64_t hash);
+/* Everything in h's database, which is that of index. */
+void check_content(struct host *h, uint64_t index);
 void check_free(struct sim *w);
 
 /* --- the world ----------------------------------------------------------------- */
@@ -228,14 +230,15 @@ struct character { /* of a run */
     uint32_t propose, read, crash, partition, change, transfer, snapshot, pause, disk,
         stream_cut;  /* weights */
     uint32_t meddle; /* per mille: of elections that something follows at once */
-    uint32_t skew_ppm, trailing, segment_bytes, chunk_bytes;
+    uint32_t skew_ppm, trailing, segment_bytes, piece_pages;
     uint32_t append_bytes, inflight_bytes, cache_bytes, uncommitted_bytes;
     uint32_t chaos_ms;
 };
 
 struct sim_stats {
-    uint64_t steps, elections, commits, writes, reads, unknown, taken, installs, changes,
-        transfers, crashes, kills, disk_deaths, disk_errors, restarts, torn, messages;
+    uint64_t steps, elections, commits, writes, reads, unknown, taken, deltas, folds,
+        resumed, installs, changes, transfers, crashes, kills, disk_deaths, disk_errors,
+        restarts, torn, messages;
 };
 
 struct sim {

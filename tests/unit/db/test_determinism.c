@@ -253,6 +253,37 @@ static void apply_everywhere(struct fixture *f, size_t n, const struct db_reques
     }
 }
 
+/* An image in memory. */
+struct image {
+    uint8_t *pages;
+    uint32_t n;
+};
+
+static enum err put_image(void *arg, uint32_t first, uint32_t n, const void *data,
+                          struct why *why)
+{
+    struct image *im = arg;
+
+    (void)why;
+    assert_int_equal(first, im->n + 1);
+    im->n += n;
+    im->pages = realloc(im->pages, (size_t)im->n * DB_PAGE);
+    assert_non_null(im->pages);
+    memcpy(im->pages + (size_t)(first - 1) * DB_PAGE, data, (size_t)n * DB_PAGE);
+    return ERR_OK;
+}
+
+static enum err read_image(void *arg, uint32_t first, uint32_t n, void *out,
+                           struct why *why)
+{
+    const struct image *im = arg;
+
+    (void)why;
+    assert_true(first + n - 1 <= im->n);
+    memcpy(out, im->pages + (size_t)(first - 1) * DB_PAGE, (size_t)n * DB_PAGE);
+    return ERR_OK;
+}
+
 /* Go on as another database that starts from a snapshot of this one, unless it cannot be
  * taken now. */
 static void restart(struct fixture *f)
@@ -261,19 +292,22 @@ static void restart(struct fixture *f)
     struct db_state st;
     struct why why = {0};
     struct fixture fresh;
-    char path[160];
+    struct image image = {0};
+    uint32_t changed;
 
-    enum err e = db_snapshot_pin(f->db, &pinned, &st, &why);
+    enum err e = db_capture_begin(f->db, &st, &changed, &why);
     if (e == ERR_BUSY) return;
+    if (!e) e = db_snapshot_pin(f->db, &pinned, &why);
+    if (!e) e = db_reader_pages(pinned, put_image, &image, &why);
     if (e != ERR_OK) fail_msg("%s", why.text);
-    fixture_open(&fresh, false, f->foreign_keys);
-    snprintf(path, sizeof path, "%s/image", fresh.dir);
-    if (db_reader_backup(pinned, DB_BACKUP_WAL, NULL, path, &why) != ERR_OK)
-        fail_msg("%s", why.text);
     db_reader_close(pinned);
-    if (db_snapshot_restore(fresh.db, path, &st, &why) != ERR_OK)
-        fail_msg("%s", why.text);
-    unlink(path);
+    assert_int_equal(image.n, st.pages);
+    fixture_open(&fresh, false, f->foreign_keys);
+    db_reader_close(fresh.reader);
+    struct db_pages from = {.n = image.n, .read = read_image, .arg = &image};
+    if (db_rebuild(fresh.db, &from, &st, &why) != ERR_OK) fail_msg("%s", why.text);
+    assert_int_equal(db_reader_open(fresh.db, &fresh.reader, &why), ERR_OK);
+    free(image.pages);
     fresh.ctx = f->ctx;
     fresh.commit_late = f->commit_late;
     fixture_close(f);

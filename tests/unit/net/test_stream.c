@@ -137,7 +137,7 @@ static void on_echo_chunk(struct net_call *c, const ProtobufCMessage *message)
     const Rqlite__SnapshotChunk *chunk = (const void *)message;
     Rqlite__SnapshotReply reply = RQLITE__SNAPSHOT_REPLY__INIT;
 
-    reply.have = chunk->offset;
+    reply.pages = chunk->page;
     if (net_call_send(c, &reply.base) != ERR_OK) it.sent--;
     it.sent++;
 }
@@ -644,8 +644,8 @@ static void ping_pong(struct net_request *r, const ProtobufCMessage *message)
     Rqlite__SnapshotChunk chunk = RQLITE__SNAPSHOT_CHUNK__INIT;
 
     outcome_on_message(r, message);
-    chunk.offset = reply->have + 1;
-    if (reply->have == 500)
+    chunk.page = reply->pages + 1;
+    if (reply->pages == 500)
         net_request_finish(r);
     else
         assert_int_equal(net_request_send(r, &chunk.base), ERR_OK);
@@ -655,7 +655,7 @@ static void first_ping(struct net_request *r)
 {
     Rqlite__SnapshotChunk chunk = RQLITE__SNAPSHOT_CHUNK__INIT;
 
-    chunk.offset = 1;
+    chunk.page = 1;
     assert_int_equal(net_request_send(r, &chunk.base), ERR_OK);
 }
 

@@ -39,7 +39,7 @@ struct one {
     char dir[40];
     bool on_disk;
     const char *bind; /* NULL = talk to nobody */
-    uint64_t snapshot_entries;
+    uint64_t snapshot_entries, snapshot_wal_bytes;
     int64_t auto_vacuum_ns, auto_optimize_ns;
     const struct clock *clock; /* NULL = the machine's */
     struct io *io;
@@ -75,6 +75,7 @@ static inline struct node_options one_options(struct one *o)
                                  .apply_timeout_ms = 10000,
                                  .snapshot_entries = o->snapshot_entries,
                                  .snapshot_interval_ns = 20000000,
+                                 .snapshot_wal_bytes = o->snapshot_wal_bytes,
                                  .auto_vacuum_ns = o->auto_vacuum_ns,
                                  .auto_optimize_ns = o->auto_optimize_ns,
                                  .clock = o->clock ? o->clock : clock_real(),

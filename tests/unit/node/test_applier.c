@@ -106,22 +106,24 @@ static void write_something(struct fixture *f)
         fail_msg("%s", why.text);
 }
 
-static void pinned(struct apply_pin *p)
+static enum err captured(struct apply_capture *c, struct db *d, struct why *why)
 {
-    (void)p;
+    (void)why;
+    assert_true((c->why.code == ERR_OK) == (d != NULL));
+    return ERR_OK;
 }
 
-static enum err pin_now(struct fixture *f)
+static enum err capture_now(struct fixture *f)
 {
     struct apply_job *j = apply_job_new(0);
-    struct apply_pin pin = {.done = pinned};
+    struct apply_capture c = {.run = captured};
     struct why why = {0};
 
     assert_non_null(j);
-    j->pin = &pin;
+    j->capture = &c;
     assert_int_equal(applier_run(f->applier, &j->mail, &why), ERR_OK);
-    db_reader_close(pin.reader);
-    return pin.why.code;
+    blob_unref(c.extra);
+    return c.why.code;
 }
 
 static void a_load_given_up_does_not_keep_snapshots_away_for_ever(void **state)
@@ -129,15 +131,15 @@ static void a_load_given_up_does_not_keep_snapshots_away_for_ever(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(chunk(f, 0, "SQLite "), ERR_OK);
-    assert_int_equal(pin_now(f), ERR_BUSY);
+    assert_int_equal(capture_now(f), ERR_BUSY);
     f->time_ns += 9 * MINUTE_NS;
     assert_int_equal(chunk(f, 7, "format "), ERR_OK); /* slow, but it goes on */
     f->time_ns += 9 * MINUTE_NS;
     write_something(f);
-    assert_int_equal(pin_now(f), ERR_BUSY);
+    assert_int_equal(capture_now(f), ERR_BUSY);
     f->time_ns += 2 * MINUTE_NS;
     write_something(f);
-    assert_int_equal(pin_now(f), ERR_OK);
+    assert_int_equal(capture_now(f), ERR_OK);
     assert_int_equal(chunk(f, 14, "3"), ERR_INVALID);
 }
 
@@ -189,6 +191,57 @@ static void a_strong_read_that_cannot_be_run_costs_itself_alone(void **state)
     assert_true(applier_index(f->applier) == f->index);
 }
 
+/* --- what is replicated beside the database -------------------------------------------
+ */
+
+static enum err take_extra(struct apply_capture *c, struct db *d, struct why *why)
+{
+    (void)d;
+    (void)why;
+    return c->why.code;
+}
+
+static void no_page(struct apply_restore *r, struct db *d)
+{
+    (void)r;
+    assert_non_null(d);
+}
+
+static void state_beside_the_database_goes_through_a_snapshot(void **state)
+{
+    struct fixture *f = *state;
+    struct apply_job *j = apply_job_new(0);
+    struct apply_capture c = {.run = take_extra};
+    struct apply_restore r = {.done = no_page, .time_ns = 7};
+    struct blob *extra = blob_copy("keys", 4);
+
+    write_something(f);
+    assert_null(applier_extra(f->applier));
+    assert_non_null(j);
+    j->capture = &c;
+    assert_int_equal(applier_run(f->applier, &j->mail, NULL), ERR_OK);
+    assert_null(c.extra);
+    r.state = c.state;
+    r.state.index = 50;
+    r.state.pages = 0;
+    r.extra = extra;
+    j = apply_job_new(0);
+    assert_non_null(j);
+    j->restore = &r;
+    assert_int_equal(applier_run(f->applier, &j->mail, NULL), ERR_OK);
+    assert_int_equal(applier_index(f->applier), 50);
+    assert_int_equal(applier_time_ns(f->applier), 7);
+    memset(&c, 0, sizeof c);
+    c.run = take_extra;
+    j = apply_job_new(0);
+    assert_non_null(j);
+    j->capture = &c;
+    assert_int_equal(applier_run(f->applier, &j->mail, NULL), ERR_OK);
+    assert_ptr_equal(c.extra, extra);
+    blob_unref(c.extra);
+    blob_unref(extra);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +251,8 @@ int main(void)
             it_is_given_up_whether_a_snapshot_was_taken_or_not, setup, teardown),
         cmocka_unit_test_setup_teardown(a_new_leaders_first_entry_ends_half_a_load, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(state_beside_the_database_goes_through_a_snapshot,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(
             a_strong_read_that_cannot_be_run_costs_itself_alone, setup_on_disk, teardown),
     };

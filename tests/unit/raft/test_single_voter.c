@@ -339,6 +339,51 @@ static void a_broken_log_is_not_restored(void **state)
     machine_close(&m);
 }
 
+/* The whole of it need not fit into memory. */
+static void a_restart_keeps_the_newest_entries_up_to_the_cache(void **state)
+{
+    struct raft_options o = machine_options("a");
+    struct raft_restored found = {.hard_later = true};
+    struct blob *payload = blob_new(1000);
+    struct machine m;
+
+    (void)state;
+    assert_non_null(payload);
+    payload->len = 1000;
+    o.cache_bytes = 20000;
+    machine_open_with(&m, &o, &found);
+    restore_config_entry(&m, 1, 1, "a");
+    for (uint64_t i = 2; i <= 1000; i++) {
+        struct raft_entry e = {i, 3, RAFT_ENTRY_APP, payload};
+
+        assert_int_equal(raft_restore(m.r, &e, NULL), ERR_OK);
+    }
+    assert_int_equal(raft_restore_hard(m.r, 7, "a", NULL), ERR_OK);
+    assert_null(raft_cached(m.r, 500));
+    assert_non_null(raft_cached(m.r, 1000));
+    assert_int_equal(raft_term(m.r), 7);
+    assert_int_equal(raft_last_index(m.r), 1000);
+    assert_int_equal(raft_term_of(m.r, 500), 3);
+    machine_close(&m);
+    blob_unref(payload);
+}
+
+static void an_entry_of_a_term_unknown_at_the_end_of_the_log_is_refused(void **state)
+{
+    struct raft_options o = machine_options("a");
+    struct raft_restored found = {.hard_later = true};
+    struct machine m;
+    struct why why;
+
+    (void)state;
+    machine_open_with(&m, &o, &found);
+    restore_config_entry(&m, 1, 1, "a");
+    restore_entries(&m, 2, 10, 3);
+    assert_int_equal(raft_restore_hard(m.r, 2, "a", &why), ERR_CORRUPT);
+    assert_string_equal(why.text, "entry 10 has term 3, but the node only knew term 2");
+    machine_close(&m);
+}
+
 static void bad_options_are_a_sentence(void **state)
 {
     struct raft_options o = machine_options("");
@@ -377,6 +422,8 @@ int main(void)
         cmocka_unit_test(a_restart_from_a_snapshot_applies_from_there),
         cmocka_unit_test(a_log_older_than_the_snapshot_is_replaced),
         cmocka_unit_test(a_broken_log_is_not_restored),
+        cmocka_unit_test(a_restart_keeps_the_newest_entries_up_to_the_cache),
+        cmocka_unit_test(an_entry_of_a_term_unknown_at_the_end_of_the_log_is_refused),
         cmocka_unit_test(bad_options_are_a_sentence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -314,6 +314,21 @@ static void an_offer_is_taken_by_who_lacks_it(void **state)
     machine_close(&m);
 }
 
+/* Over a connection of its own, so perhaps before any message of its leader. */
+static void a_snapshot_of_a_later_term_teaches_that_term(void **state)
+{
+    struct machine m;
+
+    (void)state;
+    machine_open(&m, "a");
+    install(&m, 9, 3, "a b c");
+    assert_int_equal(raft_term(m.r), 3);
+    assert_true(m.fx.save_hard);
+    assert_int_equal(m.fx.term, 3);
+    assert_int_equal(raft_last_index(m.r), 9);
+    machine_close(&m);
+}
+
 static void an_installed_snapshot_replaces_the_log(void **state)
 {
     struct machine m;
@@ -390,6 +405,7 @@ int main(void)
         cmocka_unit_test(a_lost_snapshot_reply_is_made_up_by_the_next_heartbeat),
         cmocka_unit_test(a_failed_stream_is_tried_again_a_little_later),
         cmocka_unit_test(an_offer_is_taken_by_who_lacks_it),
+        cmocka_unit_test(a_snapshot_of_a_later_term_teaches_that_term),
         cmocka_unit_test(an_installed_snapshot_replaces_the_log),
         cmocka_unit_test(a_log_that_holds_the_snapshots_end_goes_on),
         cmocka_unit_test(a_snapshot_that_contradicts_what_is_committed_is_ignored),

@@ -6,305 +6,529 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "core/base/blob.h"
 #include "core/base/io.h"
-#include "core/snapshot/snapshot.h"
 #include "tests/lib/faulty_io.c"
+#include "tests/unit/snapshot/harness.c"
 
-static char dir[64];
-static unsigned serial;
+struct fixture {
+    struct faulty *disk;
+    struct snapshot_store *store;
+    struct image now;
+    struct why why;
+};
 
-static struct snapshot_store *fresh(void)
+#define OK(call)                                                                         \
+    do {                                                                                 \
+        enum err ok_e = (call);                                                          \
+        if (ok_e != ERR_OK) fail_msg("%s: %s: %s", #call, err_name(ok_e), f->why.text);  \
+    } while (0)
+
+static struct fixture *set_up(void)
 {
-    struct snapshot_store *s;
+    struct fixture *f = calloc(1, sizeof *f);
 
-    snprintf(dir, sizeof dir, "snapshots-%u", serial++);
-    assert_int_equal(snapshot_store_open(&s, io_real(), dir, NULL, NULL), ERR_OK);
-    return s;
-}
-
-static struct snapshot_store *reopen(struct snapshot_store *s)
-{
-    snapshot_store_close(s);
-    assert_int_equal(snapshot_store_open(&s, io_real(), dir, NULL, NULL), ERR_OK);
-    return s;
-}
-
-static struct snapshot_meta meta_at(uint64_t index)
-{
-    struct snapshot_meta m = {
-        .index = index, .term = 3, .time_ns = 77, .effect_hash = 99, .state_len = 3};
-
-    memcpy(m.state, "abc", 3);
-    raft_config_init(&m.config);
-    assert_int_equal(raft_config_put(&m.config, "1", "localhost:4002", true), ERR_OK);
-    assert_int_equal(raft_config_put(&m.config, "2", "localhost:4004", false), ERR_OK);
-    m.config.index = index - 1;
-    return m;
-}
-
-static void write_at(struct snapshot_store *s, uint64_t index, uint64_t wall_ms,
-                     const char *data)
-{
-    struct snapshot_meta m = meta_at(index);
-    struct snapshot_writer *w;
-
-    assert_int_equal(snapshot_begin(s, &w, index, 3, wall_ms, NULL), ERR_OK);
-    assert_int_equal(snapshot_write(w, data, strlen(data), NULL), ERR_OK);
-    assert_int_equal(snapshot_commit(w, &m, NULL), ERR_OK);
-    snapshot_meta_fini(&m);
-}
-
-static void write_one(struct snapshot_store *s, uint64_t index, const char *data)
-{
-    write_at(s, index, 1000 + index, data);
-}
-
-static void a_snapshot_is_found_again_after_reopening(void **state)
-{
-    struct snapshot_store *s = fresh();
-    struct snapshot_meta m;
-
-    (void)state;
-    write_one(s, 10, "the database");
-    s = reopen(s);
-    assert_int_equal(snapshot_newest(s, &m), ERR_OK);
-    assert_true(m.index == 10 && m.term == 3 && m.time_ns == 77 && m.effect_hash == 99);
-    assert_int_equal(m.size, 12);
-    assert_int_equal(m.state_len, 3);
-    assert_memory_equal(m.state, "abc", 3);
-    assert_int_equal(m.config.n, 2);
-    assert_true(m.config.index == 9);
-    assert_false(m.config.members[1].voter);
-    assert_int_equal(snapshot_verify(s, &m, NULL), ERR_OK);
-    snapshot_meta_fini(&m);
-    snapshot_store_close(s);
-}
-
-static void an_empty_store_has_no_newest(void **state)
-{
-    struct snapshot_store *s = fresh();
-    struct snapshot_meta m;
-
-    (void)state;
-    assert_int_equal(snapshot_newest(s, &m), ERR_NOT_FOUND);
-    snapshot_store_close(s);
-}
-
-static void a_newer_snapshot_replaces_older_ones_but_not_pinned_ones(void **state)
-{
-    struct snapshot_store *s = fresh();
-    struct snapshot_meta m;
-    char path[4096], data[16] = {0};
-    struct stat st;
-    FILE *f;
-
-    (void)state;
-    write_one(s, 10, "first");
-    assert_int_equal(snapshot_pin(s, &m, path, sizeof path), ERR_OK);
-    write_one(s, 20, "second");
-    f = fopen(path, "r");
     assert_non_null(f);
-    assert_int_equal(fread(data, 1, sizeof data, f), 5);
-    fclose(f);
-    snapshot_unpin(s, m.id);
-    assert_int_not_equal(stat(path, &st), 0);
-    snapshot_meta_fini(&m);
-    assert_int_equal(snapshot_newest(s, &m), ERR_OK);
-    assert_true(m.index == 20);
-    snapshot_meta_fini(&m);
-    snapshot_store_close(s);
+    f->disk = faulty_new();
+    OK(snapshot_store_open(&f->store, faulty_io(f->disk), "d", NULL, &f->why));
+    return f;
 }
 
-/* A snapshot whose commit failed, or whose process died, may have its name only in the
- * kernel's memory: then the one before it must not go. */
-static void what_a_restart_finds_survives_the_next_loss_of_power(void **state)
+static void tear_down(struct fixture *f)
 {
-    (void)state;
-    for (uint64_t seed = 1; seed <= 200; seed++) {
-        struct faulty *f = faulty_new();
-        struct snapshot_meta m = meta_at(20);
-        struct snapshot_writer *w;
-        struct snapshot_store *s;
-        struct rand r;
-        char path[4096];
-
-        rand_init(&r, seed);
-        assert_int_equal(snapshot_store_open(&s, faulty_io(f), "d/s", NULL, NULL),
-                         ERR_OK);
-        write_one(s, 10, "first");
-        assert_int_equal(snapshot_begin(s, &w, 20, 3, 5000, NULL), ERR_OK);
-        assert_int_equal(snapshot_write(w, "second", 6, NULL), ERR_OK);
-        faulty_fail_at(f, seed % 10, ERR_IO);
-        if (snapshot_commit(w, &m, NULL) == ERR_OK) assert_true(seed % 10 != 1);
-        snapshot_meta_fini(&m);
-        snapshot_store_close(s);
-        faulty_restart(f);
-        assert_int_equal(snapshot_store_open(&s, faulty_io(f), "d/s", NULL, NULL),
-                         ERR_OK);
-        assert_int_equal(snapshot_pin(s, &m, path, sizeof path), ERR_OK);
-        snapshot_unpin(s, m.id);
-        snapshot_meta_fini(&m);
-        snapshot_store_close(s);
-        faulty_crash(f, &r, 512);
-        assert_int_equal(snapshot_store_open(&s, faulty_io(f), "d/s", NULL, NULL),
-                         ERR_OK);
-        assert_int_equal(snapshot_newest(s, &m), ERR_OK);
-        assert_int_equal(snapshot_verify(s, &m, NULL), ERR_OK);
-        snapshot_meta_fini(&m);
-        snapshot_store_close(s);
-        faulty_free(f);
-    }
+    snapshot_store_close(f->store);
+    faulty_free(f->disk);
+    free(f);
 }
 
-/* A crash may leave both behind, one of them without its data. */
-static void of_two_for_the_same_index_the_later_is_the_newest(void **state)
+static void check(struct fixture *f)
 {
-    static const uint64_t times[2][2] = {{5000, 6000}, {6000, 5000}};
+    const char *d = differs(f->store, &f->now);
 
-    (void)state;
-    for (size_t i = 0; i < 2; i++) {
-        struct snapshot_store *s = fresh();
-        struct snapshot_meta older, m;
-        char path[4096];
-
-        write_at(s, 10, times[i][0], "one");
-        assert_int_equal(snapshot_pin(s, &older, path, sizeof path), ERR_OK);
-        write_at(s, 10, times[i][1], "other");
-        if (i == 0) assert_int_equal(unlink(path), 0);
-        s = reopen(s);
-        assert_int_equal(snapshot_newest(s, &m), ERR_OK);
-        assert_string_equal(m.id, "3-10-6000");
-        assert_int_equal(snapshot_verify(s, &m, NULL), ERR_OK);
-        snapshot_meta_fini(&m);
-        snapshot_meta_fini(&older);
-        snapshot_store_close(s);
-    }
+    if (d != NULL) fail_msg("at %d: %s", (int)f->now.index, d);
 }
 
-static void one_that_was_being_written_is_removed_at_the_next_opening(void **state)
+static void reopen(struct fixture *f)
 {
-    struct snapshot_store *s = fresh();
+    snapshot_store_close(f->store);
+    f->store = NULL;
+    OK(snapshot_store_open(&f->store, faulty_io(f->disk), "d", NULL, &f->why));
+    check(f);
+}
+
+static void base(struct fixture *f, uint64_t index, uint32_t pages)
+{
+    f->now = image_next(&f->now, index, pages, 1, 1);
+    OK(put_base(f->store, &f->now, &f->why));
+    check(f);
+}
+
+static void delta(struct fixture *f, uint64_t index, uint32_t pages, uint32_t first,
+                  uint32_t nth)
+{
+    struct image next = image_next(&f->now, index, pages, first, nth);
+
+    OK(put_delta(f->store, &f->now, &next, &f->why));
+    f->now = next;
+    check(f);
+}
+
+static void fold(struct fixture *f, size_t want)
+{
+    size_t folded;
+
+    OK(snapshot_fold(f->store, &folded, &f->why));
+    assert_int_equal(folded, want);
+    check(f);
+}
+
+static size_t count_files(struct fixture *f)
+{
+    size_t n = 0;
+
+    while (faulty_name(f->disk, n) != NULL) n++;
+    return n;
+}
+
+/* --- contents ----------------------------------------------------------------------- */
+
+static void an_empty_store_has_no_snapshot(void **state)
+{
+    struct fixture *f = set_up();
+    struct snapshot_reader *r;
     struct snapshot_writer *w;
     struct snapshot_meta m;
-    char path[128];
-    struct stat st;
+    size_t folded = 7;
 
     (void)state;
-    write_one(s, 10, "good");
-    assert_int_equal(snapshot_begin(s, &w, 20, 3, 5, NULL), ERR_OK);
-    assert_int_equal(snapshot_write(w, "half", 4, NULL), ERR_OK);
-    snprintf(path, sizeof path, "%s/3-20-5.tmp", dir);
-    assert_int_equal(stat(path, &st), 0);
-    s = reopen(s); /* as after a crash: nobody ended w */
-    assert_int_not_equal(stat(path, &st), 0);
-    assert_int_equal(snapshot_newest(s, &m), ERR_OK);
-    assert_true(m.index == 10);
-    snapshot_meta_fini(&m);
+    assert_int_equal(snapshot_newest(f->store, &m), ERR_NOT_FOUND);
+    assert_int_equal(snapshot_reader_open(f->store, &r, NULL), ERR_NOT_FOUND);
+    assert_int_equal(snapshot_fold(f->store, &folded, NULL), ERR_OK);
+    assert_int_equal(folded, 0);
+    assert_int_equal(snapshot_set_marker(f->store, 0, "x", 1, NULL), ERR_STALE);
+    m.index = 1;
+    assert_int_equal(snapshot_begin_delta(f->store, &w, &m, 1, NULL), ERR_NOT_FOUND);
+    reopen(f);
+    tear_down(f);
+}
+
+static void a_snapshot_is_its_base_and_the_deltas_since(void **state)
+{
+    struct fixture *f = set_up();
+
+    (void)state;
+    base(f, 10, 150);
+    delta(f, 20, 150, 3, 7);
+    delta(f, 30, 200, 5, 11);
+    delta(f, 31, 200, 300, 1); /* nothing changed */
+    delta(f, 40, 180, 1, 2);
+    reopen(f);
+    fold(f, 4);
+    reopen(f);
+    fold(f, 0);
+    delta(f, 50, 180, 100, 1);
+    reopen(f);
+    tear_down(f);
+}
+
+static void a_page_that_was_cut_off_does_not_come_back(void **state)
+{
+    struct fixture *f = set_up();
+
+    (void)state;
+    base(f, 10, 100);
+    delta(f, 20, 120, 90, 1);
+    delta(f, 30, 40, 7, 9);
+    delta(f, 40, 110, 200, 1); /* pages 41 to 110 are new */
+    delta(f, 50, 20, 1, 19);
+    delta(f, 60, 60, 200, 1);
+    delta(f, 70, 50, 200, 1);
+    reopen(f);
+    fold(f, 6);
+    reopen(f);
+    delta(f, 80, 0, 1, 1);
+    delta(f, 90, 130, 1, 1);
+    fold(f, 2);
+    reopen(f);
+    tear_down(f);
+}
+
+static void a_delta_must_have_every_page_that_is_new(void **state)
+{
+    struct fixture *f = set_up();
+    uint8_t page[2 * SNAPSHOT_PAGE] = {1};
+    struct snapshot_writer *w;
+    struct snapshot_meta m;
+    struct image next;
+
+    (void)state;
+    base(f, 10, 10);
+    delta(f, 20, 5, 1, 1);
+    next = image_next(&f->now, 30, 9, 1, 1);
+    m = image_meta(&next);
+    OK(snapshot_begin_delta(f->store, &w, &m, 1, &f->why));
+    OK(snapshot_put(w, 6, 1, page, &f->why));
+    OK(snapshot_put(w, 8, 2, page, &f->why));
+    assert_int_equal(snapshot_commit(w, &f->why), ERR_INVALID);
+    assert_non_null(strstr(f->why.text, "page 7 of the snapshot is missing"));
+    check(f);
+    /* Neither out of order nor beyond the end. */
+    OK(snapshot_begin_delta(f->store, &w, &m, 1, &f->why));
+    assert_int_equal(snapshot_put(w, 9, 2, page, NULL), ERR_INVALID);
     snapshot_abort(w);
-    snapshot_store_close(s);
+    OK(snapshot_begin_delta(f->store, &w, &m, 1, &f->why));
+    OK(snapshot_put(w, 6, 2, page, &f->why));
+    assert_int_equal(snapshot_put(w, 7, 1, page, NULL), ERR_INVALID);
+    assert_int_equal(snapshot_put(w, 8, 2, page, NULL), ERR_INVALID); /* remembered */
+    assert_int_equal(snapshot_commit(w, NULL), ERR_INVALID);
+    OK(snapshot_begin_base(f->store, &w, &m, 1, &f->why));
+    OK(snapshot_put(w, 1, 2, page, &f->why));
+    assert_int_equal(snapshot_commit(w, NULL), ERR_INVALID);
+    OK(snapshot_begin_base(f->store, &w, &m, 1, &f->why));
+    assert_int_equal(snapshot_put(w, 2, 1, page, NULL), ERR_INVALID);
+    snapshot_abort(w);
+    snapshot_meta_fini(&m);
+    reopen(f);
+    tear_down(f);
 }
 
-static void data_that_was_promised_otherwise_is_refused(void **state)
+static void a_base_replaces_everything(void **state)
 {
-    struct snapshot_store *s = fresh();
-    struct snapshot_meta m = meta_at(10);
-    struct snapshot_writer *w;
+    struct fixture *f = set_up();
+    struct snapshot_stats st;
 
     (void)state;
-    m.size = 4;
-    m.crc32c = 1;
-    assert_int_equal(snapshot_begin(s, &w, 10, 3, 5, NULL), ERR_OK);
-    assert_int_equal(snapshot_write(w, "data", 4, NULL), ERR_OK);
-    assert_int_equal(snapshot_commit(w, &m, NULL), ERR_CORRUPT);
-    snapshot_meta_fini(&m);
-    assert_int_equal(snapshot_newest(s, &m), ERR_NOT_FOUND);
-    snapshot_store_close(s);
+    base(f, 10, 20);
+    delta(f, 20, 20, 3, 7);
+    base(f, 30, 12);
+    snapshot_stats(f->store, &st);
+    assert_int_equal(st.snapshots, 1);
+    assert_int_equal(st.deltas, 0);
+    assert_int_equal(st.written_bytes, (20 + 3 + 12) * SNAPSHOT_PAGE);
+    assert_int_equal(count_files(f), 3);
+    delta(f, 40, 12, 2, 1);
+    snapshot_stats(f->store, &st);
+    assert_int_equal(st.snapshots, 2);
+    assert_int_equal(st.delta_bytes, (1 + 11) * SNAPSHOT_PAGE + 11 * 8);
+    assert_true(st.bytes > st.delta_bytes + 12 * SNAPSHOT_PAGE);
+    reopen(f);
+    tear_down(f);
 }
 
-static void a_changed_byte_of_the_data_is_noticed(void **state)
+static void older_ones_are_refused(void **state)
 {
-    struct snapshot_store *s = fresh();
+    struct fixture *f = set_up();
+    struct image old = image_next(&f->now, 9, 3, 1, 1), same;
+
+    (void)state;
+    base(f, 10, 20);
+    assert_int_equal(put_base(f->store, &old, NULL), ERR_STALE);
+    assert_int_equal(put_delta(f->store, &f->now, &old, NULL), ERR_STALE);
+    assert_int_equal(receive(f->store, &old, 3, NULL, NULL), ERR_STALE);
+    same = f->now;
+    assert_int_equal(receive(f->store, &same, 20, NULL, NULL), ERR_STALE);
+    /* A node that is recovered by hand: the same index once more, under another id. */
+    delta(f, 10, 20, 300, 1);
+    delta(f, 10, 20, 300, 1);
+    fold(f, 2);
+    base(f, 10, 20);
+    reopen(f);
+    tear_down(f);
+}
+
+static void collect(const char *id, void *arg)
+{
+    strcat(arg, id);
+    strcat(arg, " ");
+}
+
+static void ids_are_listed_oldest_first(void **state)
+{
+    struct fixture *f = set_up();
+    char ids[400] = "";
+
+    (void)state;
+    base(f, 10, 20);
+    delta(f, 20, 20, 3, 7);
+    delta(f, 30, 20, 3, 7);
+    snapshot_each(f->store, collect, ids);
+    assert_string_equal(ids, "3-10-1000 3-20-1000 3-30-1000 ");
+    fold(f, 2);
+    ids[0] = '\0';
+    snapshot_each(f->store, collect, ids);
+    assert_string_equal(ids, "3-30-1000 ");
+    tear_down(f);
+}
+
+/* --- the marker --------------------------------------------------------------------- */
+
+static void a_marker_ends_with_the_next_snapshot(void **state)
+{
+    struct fixture *f = set_up();
+    struct image next;
+
+    (void)state;
+    base(f, 10, 5);
+    OK(snapshot_set_marker(f->store, 10, "clean", 5, &f->why));
+    strcpy(f->now.marker, "clean");
+    reopen(f);
+    assert_int_equal(snapshot_set_marker(f->store, 9, "other", 5, NULL), ERR_STALE);
+    check(f);
+    delta(f, 20, 5, 2, 2);
+    assert_int_equal(f->now.marker[0], '\0');
+    next = image_next(&f->now, 30, 6, 1, 4);
+    strcpy(next.marker, "with it");
+    OK(put_delta(f->store, &f->now, &next, &f->why));
+    f->now = next;
+    check(f);
+    fold(f, 2);
+    reopen(f);
+    OK(snapshot_set_marker(f->store, 30, NULL, 0, &f->why));
+    f->now.marker[0] = '\0';
+    check(f);
+    reopen(f);
+    tear_down(f);
+}
+
+/* --- who excludes whom -------------------------------------------------------------- */
+
+static void there_is_one_writer_at_a_time(void **state)
+{
+    struct fixture *f = set_up();
+    struct snapshot_writer *w, *other;
     struct snapshot_meta m;
-    char path[4096];
-    FILE *f;
+    struct image next;
 
     (void)state;
-    write_one(s, 10, "the database");
-    assert_int_equal(snapshot_pin(s, &m, path, sizeof path), ERR_OK);
-    f = fopen(path, "r+");
-    fputc('T', f);
-    fclose(f);
-    assert_int_equal(snapshot_verify(s, &m, NULL), ERR_CORRUPT);
-    snapshot_unpin(s, m.id);
+    base(f, 10, 5);
+    next = image_next(&f->now, 20, 5, 1, 1);
+    m = image_meta(&next);
+    OK(snapshot_begin_delta(f->store, &w, &m, 1, &f->why));
+    assert_int_equal(snapshot_begin_delta(f->store, &other, &m, 1, NULL), ERR_BUSY);
+    assert_int_equal(snapshot_begin_base(f->store, &other, &m, 1, NULL), ERR_BUSY);
+    assert_int_equal(snapshot_fold(f->store, NULL, NULL), ERR_BUSY);
+    /* The marker is of the one before, and may change. */
+    OK(snapshot_set_marker(f->store, 10, "m", 1, &f->why));
+    strcpy(f->now.marker, "m");
+    check(f);
+    OK(snapshot_commit(w, &f->why));
+    f->now.index = 20;
+    f->now.marker[0] = '\0';
     snapshot_meta_fini(&m);
-    snapshot_store_close(s);
+    check(f);
+    tear_down(f);
 }
 
-static void every_truncated_or_changed_description_is_refused(void **state)
+static void a_reader_keeps_what_it_began_with(void **state)
 {
-    struct snapshot_meta m = meta_at(10), out;
-    struct blob *b = snapshot_meta_encode(&m);
+    struct fixture *f = set_up();
+    struct snapshot_reader *r;
+    struct image then;
 
     (void)state;
-    assert_non_null(b);
-    assert_int_equal(snapshot_meta_decode(&out, b->data, b->len, NULL), ERR_OK);
-    snapshot_meta_fini(&out);
-    for (size_t len = 0; len < b->len; len++) {
-        uint8_t *copy = malloc(len ? len : 1);
+    base(f, 10, 100);
+    delta(f, 20, 100, 3, 7);
+    OK(snapshot_reader_open(f->store, &r, &f->why));
+    then = f->now;
+    assert_int_equal(snapshot_fold(f->store, NULL, NULL), ERR_BUSY);
+    delta(f, 30, 50, 2, 3);
+    assert_null(reader_differs(r, &then));
+    base(f, 40, 70);
+    assert_null(reader_differs(r, &then));
+    delta(f, 50, 120, 9, 9);
+    assert_int_equal(snapshot_fold(f->store, NULL, NULL), ERR_BUSY);
+    assert_null(reader_differs(r, &then));
+    snapshot_reader_close(r);
+    fold(f, 1);
+    reopen(f);
+    assert_int_equal(count_files(f), 3);
+    tear_down(f);
+}
 
-        memcpy(copy, b->data, len);
-        assert_int_not_equal(snapshot_meta_decode(&out, copy, len, NULL), ERR_OK);
-        free(copy);
+static void what_is_not_committed_leaves_nothing(void **state)
+{
+    struct fixture *f = set_up();
+    uint8_t page[SNAPSHOT_PAGE] = {1};
+    struct snapshot_writer *w;
+    struct snapshot_meta m;
+    struct image next;
+
+    (void)state;
+    base(f, 10, 5);
+    next = image_next(&f->now, 20, 5, 1, 1);
+    m = image_meta(&next);
+    OK(snapshot_begin_delta(f->store, &w, &m, 1, &f->why));
+    OK(snapshot_put(w, 1, 1, page, &f->why));
+    assert_int_equal(snapshot_put_bytes(w), SNAPSHOT_PAGE);
+    snapshot_abort(w);
+    snapshot_abort(NULL);
+    check(f);
+    OK(snapshot_begin_base(f->store, &w, &m, 1, &f->why));
+    OK(snapshot_put(w, 1, 1, page, &f->why));
+    snapshot_abort(w);
+    snapshot_meta_fini(&m);
+    assert_int_equal(count_files(f), 3);
+    reopen(f);
+    tear_down(f);
+}
+
+/* --- receiving ---------------------------------------------------------------------- */
+
+static void a_broken_stream_goes_on_where_it_ended(void **state)
+{
+    struct fixture *f = set_up();
+    struct image first = image_next(&f->now, 100, 150, 1, 1);
+    struct image other = image_next(&f->now, 200, 90, 1, 1);
+    uint32_t have = 9;
+
+    (void)state;
+    base(f, 10, 5);
+    OK(receive(f->store, &first, 70, &have, &f->why));
+    assert_int_equal(have, 0);
+    check(f);
+    OK(receive(f->store, &first, 75, &have, &f->why));
+    assert_int_equal(have, 70);
+    delta(f, 20, 5, 1, 2); /* local ones go on meanwhile */
+    reopen(f);
+    OK(receive(f->store, &first, 149, &have, &f->why));
+    assert_int_equal(have, 75);
+    OK(receive(f->store, &first, 150, &have, &f->why));
+    assert_int_equal(have, 149);
+    f->now = first;
+    check(f);
+    assert_int_equal(count_files(f), 3);
+    /* Another one begins anew, and nothing is left of the one before. */
+    first.index = 150;
+    OK(receive(f->store, &first, 33, &have, &f->why));
+    OK(receive(f->store, &other, 20, &have, &f->why));
+    assert_int_equal(have, 0);
+    OK(receive(f->store, &other, 90, &have, &f->why));
+    assert_int_equal(have, 20);
+    f->now = other;
+    reopen(f);
+    assert_int_equal(count_files(f), 3);
+    tear_down(f);
+}
+
+static void only_pages_that_are_right_count(void **state)
+{
+    struct fixture *f = set_up();
+    struct image in = image_next(&f->now, 100, 150, 1, 1);
+    uint32_t have;
+
+    (void)state;
+    OK(receive(f->store, &in, 140, &have, &f->why));
+    faulty_bytes(f->disk, "d/incoming.pages", NULL)[99 * SNAPSHOT_PAGE + 5] ^= 1;
+    OK(receive(f->store, &in, 140, &have, &f->why));
+    assert_int_equal(have, 99);
+    faulty_cut(f->disk, "d/incoming.pages", 50 * SNAPSHOT_PAGE + 7);
+    reopen(f);
+    OK(receive(f->store, &in, 120, &have, &f->why));
+    assert_int_equal(have, 50);
+    faulty_bytes(f->disk, "d/incoming.sums", NULL)[20] ^= 1;
+    OK(receive(f->store, &in, 130, &have, &f->why));
+    assert_int_equal(have, 0);
+    faulty_remove(f->disk, "d/incoming.sums");
+    reopen(f);
+    assert_int_equal(count_files(f), 1); /* pages that nothing can be compared with */
+    OK(receive(f->store, &in, 150, &have, &f->why));
+    assert_int_equal(have, 0);
+    f->now = in;
+    reopen(f);
+    tear_down(f);
+}
+
+static void what_is_received_goes_when_it_is_too_old(void **state)
+{
+    struct fixture *f = set_up();
+    struct image in = image_next(&f->now, 100, 50, 1, 1);
+
+    (void)state;
+    base(f, 10, 5);
+    OK(receive(f->store, &in, 40, NULL, &f->why));
+    assert_int_equal(count_files(f), 5);
+    delta(f, 100, 5, 1, 2);
+    assert_int_equal(count_files(f), 4);
+    tear_down(f);
+}
+
+static void an_id_from_elsewhere_cannot_be_a_path(void **state)
+{
+    static const char *const ids[] = {"",           "../x",    "3-100-9x", "3-100",
+                                      "3-100-9/..", "4-100-9", "3-101-9",  "3-0100-9",
+                                      "3--9",       "-1-2-3",  "3-100- 9"};
+    struct fixture *f = set_up();
+    struct image in = image_next(&f->now, 100, 50, 1, 1);
+    struct snapshot_meta m = image_meta(&in);
+    struct snapshot_writer *w;
+    uint32_t have;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        strcpy(m.id, ids[i]);
+        assert_int_equal(snapshot_begin_incoming(f->store, &w, &m, &have, NULL),
+                         ERR_INVALID);
     }
-    for (size_t i = 0; i < b->len; i++) {
-        b->data[i] ^= 0x20;
-        assert_int_not_equal(snapshot_meta_decode(&out, b->data, b->len, NULL), ERR_OK);
-        b->data[i] ^= 0x20;
+    assert_int_equal(count_files(f), 1);
+    snapshot_meta_fini(&m);
+    tear_down(f);
+}
+
+/* --- the description ---------------------------------------------------------------- */
+
+static void a_description_survives_its_encoding(void **state)
+{
+    struct image i = {.index = 20, .pages = 7};
+    struct snapshot_meta m = image_meta(&i), back, copy;
+    struct blob *b;
+
+    (void)state;
+    strcpy(m.id, "3-20-1");
+    b = snapshot_meta_encode(&m);
+    assert_non_null(b);
+    snapshot_meta_init(&back);
+    assert_int_equal(snapshot_meta_decode(&back, b->data, b->len, NULL), ERR_OK);
+    assert_string_equal(back.id, "3-20-1");
+    assert_true(same_meta(&back, &i));
+    assert_int_equal(snapshot_meta_copy(&copy, &back), ERR_OK);
+    assert_true(same_meta(&copy, &i));
+    for (size_t n = 0; n < b->len; n++) {
+        assert_int_not_equal(snapshot_meta_decode(&back, b->data, n, NULL), ERR_OK);
+        b->data[n] ^= 0x10;
+        assert_int_not_equal(snapshot_meta_decode(&back, b->data, b->len, NULL), ERR_OK);
+        b->data[n] ^= 0x10;
+        assert_true(same_meta(&back, &i)); /* untouched */
     }
+    b->data[8] = 2;
+    assert_int_equal(snapshot_meta_decode(&back, b->data, b->len, NULL), ERR_UNSUPPORTED);
     blob_unref(b);
     snapshot_meta_fini(&m);
-}
-
-static void a_bad_description_is_set_aside_when_there_is_a_good_one(void **state)
-{
-    struct snapshot_store *s = fresh();
-    struct snapshot_meta m;
-    char path[128];
-    FILE *f;
-
-    (void)state;
-    write_one(s, 10, "good");
-    snprintf(path, sizeof path, "%s/3-20-9", dir);
-    assert_int_equal(mkdir(path, 0755), 0);
-    snprintf(path, sizeof path, "%s/3-20-9/meta", dir);
-    f = fopen(path, "w");
-    fputs("nonsense", f);
-    fclose(f);
-    s = reopen(s);
-    assert_int_equal(snapshot_newest(s, &m), ERR_OK);
-    assert_true(m.index == 10);
-    snapshot_meta_fini(&m);
-    snapshot_store_close(s);
+    snapshot_meta_fini(&copy);
+    snapshot_meta_fini(&back);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_snapshot_is_found_again_after_reopening),
-        cmocka_unit_test(an_empty_store_has_no_newest),
-        cmocka_unit_test(a_newer_snapshot_replaces_older_ones_but_not_pinned_ones),
-        cmocka_unit_test(what_a_restart_finds_survives_the_next_loss_of_power),
-        cmocka_unit_test(of_two_for_the_same_index_the_later_is_the_newest),
-        cmocka_unit_test(one_that_was_being_written_is_removed_at_the_next_opening),
-        cmocka_unit_test(data_that_was_promised_otherwise_is_refused),
-        cmocka_unit_test(a_changed_byte_of_the_data_is_noticed),
-        cmocka_unit_test(every_truncated_or_changed_description_is_refused),
-        cmocka_unit_test(a_bad_description_is_set_aside_when_there_is_a_good_one),
+        cmocka_unit_test(an_empty_store_has_no_snapshot),
+        cmocka_unit_test(a_snapshot_is_its_base_and_the_deltas_since),
+        cmocka_unit_test(a_page_that_was_cut_off_does_not_come_back),
+        cmocka_unit_test(a_delta_must_have_every_page_that_is_new),
+        cmocka_unit_test(a_base_replaces_everything),
+        cmocka_unit_test(older_ones_are_refused),
+        cmocka_unit_test(ids_are_listed_oldest_first),
+        cmocka_unit_test(a_marker_ends_with_the_next_snapshot),
+        cmocka_unit_test(there_is_one_writer_at_a_time),
+        cmocka_unit_test(a_reader_keeps_what_it_began_with),
+        cmocka_unit_test(what_is_not_committed_leaves_nothing),
+        cmocka_unit_test(a_broken_stream_goes_on_where_it_ended),
+        cmocka_unit_test(only_pages_that_are_right_count),
+        cmocka_unit_test(what_is_received_goes_when_it_is_too_old),
+        cmocka_unit_test(an_id_from_elsewhere_cannot_be_a_path),
+        cmocka_unit_test(a_description_survives_its_encoding),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
