@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gateway: the HTTP port.  One listener, N threads, each with an event_base and the connections it
- * accepted; the first bytes of a connection decide between HTTP/2 (prior knowledge) and HTTP/1.1.
- * Handlers translate JSON to messages and rows to JSON, no more: everything else is the backend's.
+ * gateway: the HTTP port.  One listener, N threads, each with an event_base and the
+ * connections it accepted; the first bytes of a connection decide between HTTP/2 (prior
+ * knowledge) and HTTP/1.1. Handlers translate JSON to messages and rows to JSON, no more:
+ * everything else is the backend's.
  */
 #ifndef GATEWAY_GATEWAY_H
 #define GATEWAY_GATEWAY_H
@@ -50,12 +51,14 @@ struct gateway_options {
     } limits;
 };
 
-/* Bind, listen and start serving.  ERR_IO "listen tcp ADDR: bind: address already in use" and the like.  On ERR_OK the caller owns
- * *out and ends it with gateway_free(). */
-MUST_USE enum err gateway_start(struct gateway **out, const struct gateway_options *o, struct why *why);
+/* Bind, listen and start serving.  ERR_IO "listen tcp ADDR: bind: address already in use"
+ * and the like.  On ERR_OK the caller owns *out and ends it with gateway_free(). */
+MUST_USE enum err gateway_start(struct gateway **out, const struct gateway_options *o,
+                                struct why *why);
 
-/* Stop accepting, let requests in flight finish and flush queued writes, for at most grace_ms; then close all
- * connections.  Blocks; called from the thread that started it. */
+/* Stop accepting, let requests in flight finish and flush queued writes, for at most
+ * grace_ms; then close all connections.  Blocks; called from the thread that started it.
+ */
 void gateway_stop(struct gateway *g, unsigned grace_ms);
 
 /* Ends it if still running.  NULL is allowed. */

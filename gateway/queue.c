@@ -205,8 +205,8 @@ static void count_failed(struct row_sink *s, bool read_side, const char *text, s
 }
 
 static const struct row_sink_ops sink_ops = {
-    ignore_columns, ignore_row,   ignore_rows_end,
-    ignore_written, count_failed, count_request_failed,
+    ignore_columns,       ignore_row, ignore_rows_end, ignore_written, count_failed,
+    count_request_failed, NULL,
 };
 
 static void hold(struct gateway_api *q, bool on)

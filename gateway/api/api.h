@@ -8,6 +8,9 @@
  * then everything is let go.  In between the exchange belongs to the call: nobody here
  * touches it or its arena.  If the client leaves first, the call is told to stop early;
  * its answer goes nowhere.
+ *
+ * Results that grow large leave while the call is still under way (gateway/stream.h):
+ * then the answer begins before answer(), which only ends it.
  */
 #ifndef GATEWAY_API_API_H
 #define GATEWAY_API_API_H
@@ -33,6 +36,8 @@ struct api_call {
     struct json_sink sink;              /* of the data endpoints; all zero otherwise */
     const struct json_statements *sql;  /* for the slow-query log; NULL = not in it */
     bool writes;                        /* so says the endpoint */
+    struct http_stream *stream;         /* what of it has left; its writer is here */
+    char served_by[CALL_ADDR_MAX];      /* as it was when that began */
     union {
         struct call call; /* each of the others begins with one */
         struct call_execute execute;

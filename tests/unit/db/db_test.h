@@ -120,7 +120,8 @@ static inline void text_request_failed(struct row_sink *s, const char *text, siz
 }
 static const struct row_sink_ops text_ops = {text_columns,  text_row,
                                              text_rows_end, text_written,
-                                             text_failed,   text_request_failed};
+                                             text_failed,   text_request_failed,
+                                             NULL};
 
 struct fixture {
     struct db *db;
