@@ -47,6 +47,7 @@ struct gateway_options {
 
     struct { /* 0 = the default of HTTP API 16 */
         uint64_t header_bytes, body_bytes, connections;
+        uint64_t requests, memory; /* at once; 0 = no limit */
         uint64_t header_ms, idle_ms, stall_ms;
     } limits;
 };

@@ -682,6 +682,7 @@ static enum err copy_options(struct node *n, const struct node_options *o,
     n->o.extensions = ext;
     if (n->o.readers == 0) n->o.readers = usable_cores();
     if (n->o.max_readers == 0) n->o.max_readers = 256;
+    if (n->o.readers > n->o.max_readers) n->o.readers = n->o.max_readers;
     if (arena_failed(&n->names)) return why_set(why, ERR_NOMEM, "out of memory");
     if (strlen(o->id) > RAFT_ID_MAX)
         return why_set(why, ERR_INVALID, "node ID is longer than %d bytes", RAFT_ID_MAX);

@@ -235,7 +235,57 @@ static bool is_plain_text(const struct http_request *r)
     return type && strncmp(type, plain, strlen(plain)) == 0;
 }
 
-bool api_read_statements(struct http_exchange *x, bool plain, struct json_statements *out)
+static void refuse(struct http_exchange *x, const struct params *p,
+                   const struct api_endpoint *endpoint, int status, const char *text)
+{
+    if (status == 200)
+        api_respond_top_level(x, p, endpoint->type, text);
+    else
+        http_respond_text(x, status, text);
+}
+
+/* The question whether another node leads has been answered. */
+static void answer_refused(struct api_call *a)
+{
+    if (a->c.call.why.code)
+        respond_failed(a->x, a->params, a->endpoint, &a->c.call);
+    else
+        refuse(a->x, a->params, a->endpoint, a->refusal_status, a->refusal);
+}
+
+void api_refuse(struct http_exchange *x, const struct params *p,
+                const struct api_endpoint *endpoint, int status, const char *text)
+{
+    Rqlite__QueryRequest *nothing;
+    struct api_call *a;
+
+    if (!params_has(p, PARAM_redirect) || endpoint->family != API_DATA) {
+        refuse(x, p, endpoint, status, text);
+        return;
+    }
+    nothing = arena_alloc(&x->arena, sizeof *nothing);
+    if (!nothing) {
+        http_respond_text(x, 500, "out of memory");
+        return;
+    }
+    *nothing = (Rqlite__QueryRequest)RQLITE__QUERY_REQUEST__INIT;
+    nothing->level = p->level == RQLITE__LEVEL__NONE || p->level == RQLITE__LEVEL__AUTO
+                         ? p->level
+                         : RQLITE__LEVEL__WEAK;
+    a = api_call_new(x, p, endpoint, answer_refused);
+    if (!a) return;
+    a->refusal = arena_strdup(&x->arena, text);
+    a->refusal_status = status;
+    if (!a->refusal) a->refusal = "";
+    a->c.query.request = nothing;
+    a->c.query.arena = &x->arena;
+    a->c.query.sink = api_call_sink(a);
+    api_backend(x)->ops->query(api_backend(x), &a->c.query);
+}
+
+bool api_read_statements(struct http_exchange *x, const struct params *p,
+                         const struct api_endpoint *endpoint, bool plain,
+                         struct json_statements *out)
 {
     struct buf *body = &x->request.body;
     struct why why;
@@ -251,11 +301,12 @@ bool api_read_statements(struct http_exchange *x, bool plain, struct json_statem
     } else {
         e = json_read_statements(out, (char *)body->data, body->len, &x->arena, &why);
     }
-    if (e) http_respond_text(x, e == ERR_INVALID ? 400 : 500, why.text);
+    if (e) api_refuse(x, p, endpoint, e == ERR_INVALID ? 400 : 500, why.text);
     return !e;
 }
 
 bool api_disallowed(struct http_exchange *x, const struct params *p,
+                    const struct api_endpoint *endpoint,
                     const struct json_statements *statements)
 {
     struct backend *b = api_backend(x);
@@ -264,7 +315,7 @@ bool api_disallowed(struct http_exchange *x, const struct params *p,
         const char *sql = statements->list[i]->sql;
 
         if (b->ops->disallowed(b, sql, strlen(sql))) {
-            api_respond_top_level(x, p, API_JSON, "disallowed pragma");
+            api_refuse(x, p, endpoint, 200, "disallowed pragma");
             return true;
         }
     }

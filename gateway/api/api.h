@@ -33,6 +33,8 @@ struct api_call {
     const struct params *params;
     const struct api_endpoint *endpoint;
     void (*answer)(struct api_call *a); /* responds, exactly once */
+    const char *refusal;                /* api_refuse()'s text, and its status */
+    int refusal_status;
     struct json_sink sink;              /* of the data endpoints; all zero otherwise */
     const struct json_statements *sql;  /* for the slow-query log; NULL = not in it */
     bool writes;                        /* so says the endpoint */
@@ -73,13 +75,21 @@ struct row_sink *api_call_sink(struct api_call *a);
  */
 void api_answer_results(struct api_call *a, uint64_t raft_index);
 
-/* The statements of a body (HTTP API 3); plain: text/plain counts as one.  False: x is
- * answered with the 400. */
-bool api_read_statements(struct http_exchange *x, bool plain,
+/* Refuse x for what its body says: with the status, or with 200 and a top-level error.
+ * But not if it wants to be redirected and another node leads: the leader says it then
+ * (7.6). */
+void api_refuse(struct http_exchange *x, const struct params *p,
+                const struct api_endpoint *endpoint, int status, const char *text);
+
+/* The statements of a body (HTTP API 3); plain: text/plain counts as one.
+ * False: x is refused, as api_refuse() has it. */
+bool api_read_statements(struct http_exchange *x, const struct params *p,
+                         const struct api_endpoint *endpoint, bool plain,
                          struct json_statements *out);
 
-/* Is one of them refused (5.7)?  Then x is answered with the top-level error. */
+/* Is one of them refused (5.7)?  Then x is, with the top-level error. */
 bool api_disallowed(struct http_exchange *x, const struct params *p,
+                    const struct api_endpoint *endpoint,
                     const struct json_statements *statements);
 
 /* {"results":[],"error":text}, status 200. */
