@@ -72,17 +72,18 @@ struct http_exchange {
     struct gateway_thread *thread;
     struct http_transport *transport; /* the connection or stream that carried it */
     void *handler_state;              /* the handler's */
-    void (*on_gone)(struct http_exchange *x); /* may be NULL; the client left before the answer */
+    void (*on_gone)(
+        struct http_exchange *x); /* may be NULL; the client left before the answer */
     const char *request_id; /* in logs, and sent back; NULL = it has none (observe.h) */
     uint8_t endpoint;       /* for observe.c */
     bool gone, answered;
-    bool has_credentials;             /* the next two are set; auth.c's */
-    const char *user, *password;      /* NULL = none */
-    bool cut;                         /* its body is not taken, since it will be refused */
-    uint32_t granted;                 /* of the permissions its route asks for */
-    uint64_t held;  /* of the gateway's budget, for body and answer */
-    bool counted;   /* in the gateway's requests */
-    unsigned holds;                   /* http_hold()s not yet released */
+    bool has_credentials;        /* the next two are set; auth.c's */
+    const char *user, *password; /* NULL = none */
+    bool cut;                    /* its body is not taken, since it will be refused */
+    uint32_t granted;            /* of the permissions its route asks for */
+    uint64_t held;               /* of the gateway's budget, for body and answer */
+    bool counted;                /* in the gateway's requests */
+    unsigned holds;              /* http_hold()s not yet released */
 };
 
 /* Extra response headers, besides those every response has (HTTP API 1.4). */
@@ -118,12 +119,13 @@ void http_respond_stream(struct http_exchange *x, const struct http_response *r,
 void http_hold(struct http_exchange *x);
 void http_release(struct http_exchange *x);
 
-/* Transports ask, once headers are known: may this body be large (then it is spooled to a file)?  And how
- * large may it be at most (over it: 413)? */
+/* Transports ask, once headers are known: may this body be large (then it is spooled to a
+ * file)?  And how large may it be at most (over it: 413)? */
 struct http_body_rule {
     enum http_body_kind kind;
     uint64_t max;
-    bool hopeless; /* whoever sends it may not: with a large body cut is set, and dispatched without it */
+    bool hopeless; /* whoever sends it may not: with a large body cut is set, and
+                      dispatched without it */
 };
 
 #endif

@@ -75,7 +75,7 @@ BOOL("http-verify-client", http_verify_client, "", WORKS, "Require a verified ce
 TEXT("http-verify-common-name", http_verify_common_name, "", WORKS, "Common name a client certificate must have. Needs -http-verify-client"),
 UINT("http-max-header-bytes", http_max_header_bytes, "1052672", WORKS, "Largest header block of a request, in bytes"),
 UINT("http-max-body-bytes", http_max_body_bytes, "268435456", WORKS, "Largest body of a request, in bytes. Loads and boots have no limit"),
-UINT("http-max-conns", http_max_conns, "0", WORKS, "Connections served at once; others wait to be accepted. 0 means as many as open files allow"),
+UINT("http-max-conns", http_max_conns, "", WORKS, "Connections served at once; others wait to be accepted. If not set, as many as open files allow"),
 UINT("http-max-requests", http_max_requests, "20000", WORKS, "Requests to the database worked on at once; others are answered 503. 0 means no limit"),
 UINT("http-max-memory", http_max_memory, "1073741824", WORKS, "Bytes that bodies and results may take together before requests fail. 0 means no limit"),
 TIME("http-header-timeout", http_header_timeout_ns, "10s", WORKS, "Time the header block of a request may take"),

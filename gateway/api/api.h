@@ -35,11 +35,11 @@ struct api_call {
     void (*answer)(struct api_call *a); /* responds, exactly once */
     const char *refusal;                /* api_refuse()'s text, and its status */
     int refusal_status;
-    struct json_sink sink;              /* of the data endpoints; all zero otherwise */
-    const struct json_statements *sql;  /* for the slow-query log; NULL = not in it */
-    bool writes;                        /* so says the endpoint */
-    struct http_stream *stream;         /* what of it has left; its writer is here */
-    char served_by[CALL_ADDR_MAX];      /* as it was when that began */
+    struct json_sink sink;             /* of the data endpoints; all zero otherwise */
+    const struct json_statements *sql; /* for the slow-query log; NULL = not in it */
+    bool writes;                       /* so says the endpoint */
+    struct http_stream *stream;        /* what of it has left; its writer is here */
+    char served_by[CALL_ADDR_MAX];     /* as it was when that began */
     union {
         struct call call; /* each of the others begins with one */
         struct call_execute execute;
