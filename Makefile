@@ -29,21 +29,22 @@ CLI_LIBS   = $(call PKG_LIBS,libcurl jansson libedit) -lm
 # The packages of design 9 by their Debian names; `make deps` installs what is missing.
 PACKAGES := build-essential pkg-config libsqlite3-dev libprotobuf-c-dev protobuf-c-compiler libevent-dev \
             libnghttp2-dev node-llhttp libcurl4-openssl-dev libjansson-dev libssl-dev libcrypt-dev zlib1g-dev libedit-dev
-PACKAGES_TEST := $(PACKAGES) libcmocka-dev clang libclang-rt-14-dev clang-format python3 python3-pytest sqlite3 \
-            nghttp2-client curl git
+PACKAGES_TEST := $(PACKAGES) libcmocka-dev clang libclang-rt-14-dev clang-format python3 python3-pytest python3-venv sqlite3 \
+            nghttp2-client curl git openssl
 
 # --- modules, lowest first: a module may include only those it names here (tests/lib/check-includes) ---
-MODULES        := core/base core/raft core/wal core/snapshot core/db core/net core/node core/cluster gateway core/server cli
+MODULES        := core/base core/tls core/raft core/wal core/snapshot core/db core/net core/node core/cluster gateway core/server cli
 DEPS_core/base     :=
+DEPS_core/tls      := core/base
 DEPS_core/raft     := core/base
 DEPS_core/wal      := core/raft core/base
 DEPS_core/snapshot := core/raft core/base
 DEPS_core/db       := core/base
-DEPS_core/net      := core/base proto
-DEPS_core/node     := core/raft core/wal core/snapshot core/db core/net core/base proto
-DEPS_core/cluster  := core/node core/raft core/wal core/snapshot core/db core/net core/base proto
-DEPS_gateway       := core/db core/base proto llhttp
-DEPS_core/server   := gateway core/cluster core/node core/raft core/wal core/snapshot core/db core/net core/base proto llhttp
+DEPS_core/net      := core/tls core/base proto
+DEPS_core/node     := core/raft core/wal core/snapshot core/db core/net core/tls core/base proto
+DEPS_core/cluster  := core/node core/raft core/wal core/snapshot core/db core/net core/tls core/base proto
+DEPS_gateway       := core/db core/tls core/base proto llhttp
+DEPS_core/server   := gateway core/cluster core/node core/raft core/wal core/snapshot core/db core/net core/tls core/base proto llhttp
 DEPS_cli           := core/base
 
 PROTO_GEN := $(patsubst proto/%.proto,$(GEN)/proto/%.pb-c.c,$(wildcard proto/*.proto))
@@ -75,6 +76,8 @@ test: deps-test ## install what is missing, build, run every test (T=name runs o
 
 deps: ; @bash tests/lib/install-packages $(PACKAGES)
 deps-test: ; @bash tests/lib/install-packages $(PACKAGES_TEST)
+deps-console: ## install a browser, so that the console's tests run, too
+	@bash tests/lib/install-packages chromium chromium-driver python3-selenium
 
 # --- generated code --------------------------------------------------------------------------
 $(GEN)/proto/%.pb-c.c $(GEN)/proto/%.pb-c.h: proto/%.proto
@@ -86,12 +89,19 @@ $(GEN)/llhttp/%: $(LLHTTP_SRC)/%
 $(GEN)/llhttp/llhttp.h: /usr/share/include/llhttp/llhttp.h
 	@mkdir -p $(GEN)/llhttp
 	cp $< $@
-GENERATED := $(PROTO_GEN) $(PROTO_GEN:.c=.h) $(LLHTTP_GEN) $(GEN)/llhttp/llhttp.h $(GEN)/version.h
+GENERATED := $(PROTO_GEN) $(PROTO_GEN:.c=.h) $(LLHTTP_GEN) $(GEN)/llhttp/llhttp.h $(GEN)/version.h $(GEN)/console_files.h
 $(GEN)/version.h: Makefile FORCE
 	@mkdir -p $(GEN)
 	@printf '#define RQ_VERSION "%s"\n#define RQ_COMMIT "%s"\n' "$(VERSION)" "$(COMMIT)" > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 FORCE:
+# The files of the console, each as an array of bytes.
+$(GEN)/console_files.h: $(wildcard gateway/console/*)
+	@mkdir -p $(GEN)
+	@for f in $^; do \
+	    echo "static const unsigned char console_$$(basename $$f | tr . _)[] = {"; \
+	    od -An -v -tx1 $$f | sed 's/ \([0-9a-f][0-9a-f]\)/0x\1,/g'; echo '};'; \
+	done > $@.new && mv $@.new $@
 
 # Strict: a chunk that does not end where its size says is an error (request smuggling).
 $(LLHTTP_OBJ): FLAGS += -DLLHTTP_STRICT_MODE=1
@@ -144,7 +154,7 @@ unit: unit-build ## run the unit tests (T=name)
 
 # --- the simulator -----------------------------------------------------------------------------
 SIM_SRC := $(wildcard tests/sim/*.c) tests/lib/faulty_io.c
-SIM_LIBS := $(foreach m,core/node core/raft core/wal core/snapshot core/db core/net core/base proto,$(call LIB,$(m)))
+SIM_LIBS := $(foreach m,core/node core/raft core/wal core/snapshot core/db core/net core/tls core/base proto,$(call LIB,$(m)))
 $(BUILD)/tests/sim/sim: $(SIM_SRC:%.c=$(BUILD)/%.o) $(SIM_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(NODE_LIBS)
@@ -164,7 +174,7 @@ FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_BIN := $(FUZZ_SRC:%.c=build/fuzz/%)
 fuzz-build: ; @$(MAKE) --no-print-directory CC=clang VARIANT=fuzz fuzz-bin
 fuzz-bin: $(FUZZ_BIN)
-FUZZ_LIBS := $(foreach m,gateway core/cluster core/net core/wal core/snapshot core/db core/raft core/base proto llhttp,$(BUILD)/lib/$(subst /,-,$(m)).a)
+FUZZ_LIBS := $(foreach m,gateway core/cluster core/net core/tls core/wal core/snapshot core/db core/raft core/base proto llhttp,$(BUILD)/lib/$(subst /,-,$(m)).a)
 $(FUZZ_BIN): build/fuzz/%: build/fuzz/%.o $(FUZZ_LIBS)
 	$(CC) $(FLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $< -Wl,--start-group $(FUZZ_LIBS) -Wl,--end-group $(NODE_LIBS)
 fuzz: fuzz-build ## run the fuzz targets (T=name, SECONDS_EACH=n)
@@ -199,6 +209,6 @@ clean: ## remove build/
 help: ## this list
 	@grep -hE '^[a-z_. -]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 28
 
-.PHONY: all run test deps deps-test unit unit-build fuzz fuzz-build fuzz-bin asan tsan check check-includes format readme bench soak install clean help FORCE
+.PHONY: all run test deps deps-test deps-console unit unit-build fuzz fuzz-build fuzz-bin asan tsan check check-includes format readme bench soak install clean help FORCE
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

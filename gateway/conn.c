@@ -12,6 +12,7 @@
 #include "core/base/clock.h"
 #include "gateway/http1.h"
 #include "gateway/http2.h"
+#include "gateway/tls.h"
 
 enum {
     IN_MAX = 64 * 1024,     /* input held back before we stop reading */
@@ -59,7 +60,7 @@ static void socket_close(struct hconn *c, bool reset)
     c->fd = -1;
 }
 
-static const struct hconn_io socket_io = {
+const struct hconn_io hconn_plain_io = {
     .recv = socket_recv,
     .send = socket_send,
     .shutdown = socket_shutdown,
@@ -283,6 +284,7 @@ static enum hconn_wait waits(const struct hconn *c)
     enum hconn_wait w;
 
     if (c->discarding) return CONN_LINGER;
+    if (c->opening) return CONN_HEADER;
     if (c->writing) return CONN_STALL;
     if (!c->protocol) return c->in.len > 0 ? CONN_HEADER : CONN_IDLE;
     w = c->protocol->waits(c);
@@ -402,7 +404,7 @@ static void settle(struct hconn *c)
     if (turns == 0) {
         want_write(c, true); /* writable at once: go on when others had a turn */
     } else if (hconn_unsent(c) == 0) {
-        want_write(c, false);
+        want_write(c, c->recv_blocked);
         if (c->eof && !c->finishing && !(c->protocol && c->protocol->on_eof(c)))
             hconn_finish(c, false);
         if (c->finishing && hconn_unsent(c) == 0) finish(c);
@@ -411,6 +413,7 @@ static void settle(struct hconn *c)
     /* After an end of file only the deadline is left: a socket at its end is always
      * readable. */
     want_read(c, !c->eof && !(c->held && c->in.len >= IN_MAX));
+    if (c->reading && c->recv_more) event_active(&c->read_event, EV_READ, 0);
     update_wait(c);
 }
 
@@ -465,6 +468,7 @@ void hconn_writable(struct hconn *c)
     struct hconn_set *s = c->set;
 
     hconn_set_enter(s);
+    if (c->recv_blocked && !c->closed && !c->eof) receive(c);
     hconn_mark(c);
     hconn_set_leave(s);
 }
@@ -503,7 +507,8 @@ static struct hconn *hconn_new(struct hconn_set *s, const struct hconn_io *io)
 enum err hconn_open(struct gateway_thread *t, int fd)
 {
     struct hconn_set *s = t->conns;
-    struct hconn *c = hconn_new(s, &socket_io);
+    bool secure = t->gateway->options.tls != NULL;
+    struct hconn *c = hconn_new(s, secure ? &tls_io : &hconn_plain_io);
 
     if (!c) {
         close(fd);
@@ -511,6 +516,7 @@ enum err hconn_open(struct gateway_thread *t, int fd)
     }
     hconn_set_enter(s);
     c->fd = fd;
+    c->opening = secure;
     event_assign(&c->read_event, t->base, fd, EV_READ | EV_PERSIST, on_readable, c);
     event_assign(&c->write_event, t->base, fd, EV_WRITE | EV_PERSIST, on_writable, c);
     hconn_mark(c);

@@ -44,6 +44,7 @@ struct hconn_io {
     void (*shutdown)(struct hconn *c); /* no more will be sent */
     void (*close)(struct hconn *c, bool reset);
 };
+extern const struct hconn_io hconn_plain_io; /* of a socket in clear text */
 
 /* Why a connection waits; each has one duration, so that each list is in order of
  * deadline. */
@@ -94,6 +95,9 @@ struct hconn {
     size_t tail_len, tail_pos;
 
     bool reading, writing; /* its events are on */
+    bool opening;          /* the io: a handshake has to end first */
+    bool recv_blocked;     /* the io: receiving waits until the socket is writable */
+    bool recv_more;        /* the io: there is input that the socket does not announce */
     bool resume;           /* offer in to the protocol again */
     bool held;       /* the protocol: not more bytes are missing, but a hconn_resume() */
     bool progress;   /* bytes of a body or response have moved */

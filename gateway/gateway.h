@@ -16,10 +16,14 @@ struct backend;
 struct gateway; /* opaque */
 struct logger;
 struct metrics;
+struct tls;
 
 struct gateway_options {
     const char *bind_addr;      /* host:port; an empty host = all interfaces */
     const char *adv_addr;       /* host:port told to others */
+    struct tls *tls;            /* borrowed; NULL = clear text */
+    const char *tls_cert, *tls_key, *tls_ca; /* its files, for /status; NULL = none */
+    bool tls_verify_client;
     unsigned threads;           /* 0 = one per usable core */
     struct backend *backend;    /* borrowed */
     struct logger *logger;
@@ -28,6 +32,8 @@ struct gateway_options {
     const char *allow_origin;   /* NULL = no Access-Control-Allow-Origin */
     const char *scratch_dir;    /* where bodies and backups are spooled; must exist before the first such request */
     const char *const *argv;    /* for /debug/vars cmdline */
+    const char *access_log;     /* "stdout", "stderr" or a file; NULL = none.  In the logger's format */
+    uint64_t slow_query_ns;     /* log statements that took as long; 0 = none */
     bool no_expvar, no_pprof;   /* -expvar=false, -pprof=false: those routes are 404 */
 
     struct {

@@ -11,6 +11,7 @@
 #include "gateway/conn.h"
 #include "gateway/gzip.h"
 #include "gateway/http.h"
+#include "gateway/observe.h"
 #include "gateway/server.h"
 #include "gateway/transport.h"
 
@@ -106,6 +107,7 @@ static void exchange_free(struct exchange *e)
 void exchange_detach(struct exchange *e)
 {
     CHECK(e->attached);
+    observe_end(e);
     if (list_linked(&e->link)) list_remove(&e->link);
     e->attached = false;
     e->conn = NULL;
@@ -360,12 +362,24 @@ void payload_fini(struct payload *p)
 static void respond(struct http_exchange *x, const struct http_response *r,
                     struct payload *p)
 {
+    struct http_response with_id;
+
     CHECK(!x->answered);
     x->answered = true;
-    if (x->gone)
+    if (x->gone) {
         payload_fini(p);
-    else
-        x->transport->respond(exchange_of(x), r, p);
+        return;
+    }
+    exchange_of(x)->status = r->status;
+    if (x->request.method != HTTP_HEAD) exchange_of(x)->body_size = p->size;
+    if (x->request_id &&
+        r->n_headers < sizeof with_id.headers / sizeof *with_id.headers) {
+        with_id = *r;
+        with_id.headers[with_id.n_headers++] =
+            (struct http_header){"X-Request-Id", x->request_id};
+        r = &with_id;
+    }
+    x->transport->respond(exchange_of(x), r, p);
 }
 
 void http_respond(struct http_exchange *x, const struct http_response *r,

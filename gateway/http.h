@@ -60,6 +60,8 @@ struct http_exchange {
     struct http_transport *transport; /* the connection or stream that carried it */
     void *handler_state;              /* the handler's */
     void (*on_gone)(struct http_exchange *x); /* may be NULL; the client left before the answer */
+    const char *request_id; /* in logs, and sent back; NULL = it has none (observe.h) */
+    uint8_t endpoint;       /* for observe.c */
     bool gone, answered;
     unsigned holds;                   /* http_hold()s not yet released */
 };

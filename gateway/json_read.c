@@ -11,7 +11,7 @@
 
 #include "core/base/map.h"
 #include "core/base/rand.h"
-#include "gateway/utf8.h"
+#include "core/base/utf8.h"
 
 enum { MEMBERS_FEW = 16 }; /* up to here duplicate names are looked for one by one */
 

@@ -316,6 +316,7 @@ static bool on_row(struct row_sink *sink, const struct db_value *values, size_t 
         return false;
     if (s->dropped) return true;
     if (arena_failed(&s->arena) || !s->open || n != s->n_columns) return false;
+    s->rows++;
     if (s->first_row) {
         write_types(s, values);
         json_key(&s->json, s->associative ? "rows" : "values");
@@ -367,6 +368,7 @@ static void on_written(struct row_sink *sink, int64_t last_insert_id,
     struct json *j = &s->json;
 
     if (s->open) entry_drop(s);
+    if (rows_affected > 0) s->rows += (uint64_t)rows_affected;
     entry_begin(s);
     if (last_insert_id != 0) {
         json_key(j, "last_insert_id");

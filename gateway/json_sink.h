@@ -27,6 +27,8 @@ struct json_sink {
     const atomic_bool *cancelled; /* may be NULL: then rows are refused once it is set */
     bool timings, associative, blob_array;
 
+    uint64_t rows; /* given or changed so far, in all statements */
+
     struct buf error; /* owned; the text of request_failed() */
     bool request_failed;
     int infinite; /* 1, -1: such a value stands in a finished result, so nothing can be

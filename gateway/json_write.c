@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "core/base/text.h"
-#include "gateway/utf8.h"
+#include "core/base/utf8.h"
 
 enum {
     ESCAPE_MAX = 6, /* "\u003c" for one byte */

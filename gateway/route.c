@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "gateway/observe.h"
 #include "gateway/server.h"
 
 /* clang-format off */
@@ -39,6 +40,8 @@ static const struct route routes[] = {
      HTTP_BODY_MEMORY, NULL,     ROUTE_NO_METRIC, api_join},
     {"/notify",        ROUTE_EXACT,  ROUTE_POST,             {PERMISSION_JOIN},
      HTTP_BODY_MEMORY, NULL,     ROUTE_NO_METRIC, api_notify},
+    {"/metrics",       ROUTE_EXACT,  ROUTE_GET | ROUTE_HEAD, {PERMISSION_STATUS},
+     HTTP_BODY_MEMORY, API_PROM, ROUTE_NO_METRIC, api_prom},
     {"/licenses",      ROUTE_EXACT,  ROUTE_GET,              {PERMISSION_STATUS},
      HTTP_BODY_MEMORY, API_TEXT, ROUTE_NO_METRIC, api_licenses},
     {"/debug/vars",    ROUTE_EXACT,  ROUTE_ANY,              {PERMISSION_STATUS},
@@ -68,6 +71,20 @@ const struct route *route_find(const char *path, size_t len)
     return NULL;
 }
 
+_Static_assert(sizeof routes / sizeof *routes < OBSERVE_ENDPOINTS,
+               "struct observe is too small");
+
+unsigned route_number(const struct route *r)
+{
+    return r ? (unsigned)(r - routes) + 1 : 0;
+}
+
+const struct route *route_numbered(unsigned number)
+{
+    if (number == 0 || number > sizeof routes / sizeof *routes) return NULL;
+    return &routes[number - 1];
+}
+
 /* -expvar=false and -pprof=false take their routes away. */
 static const struct route *find(const struct http_exchange *x)
 {
@@ -86,6 +103,8 @@ void gateway_dispatch(struct http_exchange *x)
     struct why why;
     enum err e;
 
+    r = find(x);
+    observe_begin(x, route_number(r));
     if (x->request.method == HTTP_OPTIONS) {
         http_respond_empty(x, 200, NULL);
         return;
@@ -97,7 +116,6 @@ void gateway_dispatch(struct http_exchange *x)
         http_respond_text(x, e == ERR_INVALID ? 400 : 500, why.text);
         return;
     }
-    r = find(x);
     if (!r) {
         http_respond_empty(x, 404, NULL);
         return;

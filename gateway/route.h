@@ -37,6 +37,10 @@ struct route {
 
 enum { ROUTE_NO_METRIC = -1 };
 
+/* For tables by route: 1 + its row; and what stands there, NULL behind the last. */
+unsigned route_number(const struct route *r);
+const struct route *route_numbered(unsigned number);
+
 /* NULL if nothing is there.  path may hold any bytes. */
 const struct route *route_find(const char *path, size_t len);
 

@@ -34,6 +34,7 @@
 #include "core/base/clock.h"
 #include "core/base/logger.h"
 #include "gateway/conn.h"
+#include "gateway/observe.h"
 
 enum {
     BACKLOG = 4096,
@@ -509,6 +510,7 @@ static enum err thread_init(struct gateway_thread *t, struct gateway *g, unsigne
     }
     e = mailbox_new(&t->mailbox, 0, true, why);
     if (!e) e = hconn_set_new(&t->conns, t, why);
+    if (!e) e = observe_new(&t->observe, t, why);
     if (e) return e;
     w->mail_event =
         event_new(t->base, mailbox_fd(t->mailbox), EV_READ | EV_PERSIST, on_mail, t);
@@ -520,6 +522,7 @@ static enum err thread_init(struct gateway_thread *t, struct gateway *g, unsigne
 static void thread_fini(struct gateway_thread *t)
 {
     hconn_set_free(t->conns);
+    observe_free(t->observe);
     if (t->worker && t->worker->mail_event) event_free(t->worker->mail_event);
     mailbox_free(t->mailbox);
     if (t->base) event_base_free(t->base);

@@ -30,6 +30,7 @@ struct hconn_set;  /* gateway/conn.h: the connections of one thread */
 struct event_base; /* libevent's */
 struct gateway_api;
 struct gateway_api_thread;
+struct observe;  /* gateway/observe.h */
 struct listener; /* gateway/server.c, both */
 struct worker;
 
@@ -43,6 +44,7 @@ struct gateway_thread {
     size_t holds;                   /* gateway_hold()s not yet released */
     atomic_size_t connections;      /* its own, and those on their way to it */
     struct worker *worker;          /* owned */
+    struct observe *observe;        /* owned; NULL: nothing is counted (tests) */
 };
 
 struct gateway {

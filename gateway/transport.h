@@ -54,6 +54,8 @@ struct exchange {
     struct hconn *conn;      /* NULL once detached */
     bool attached;          /* the transport is not through with it */
     bool dispatched;
+    int status;         /* of the answer; 0 = none yet */
+    uint64_t body_size; /* of the answer, as far as it was known then */
 
     struct http_body_rule rule;
     bool want_continue;  /* the client waits for "100 Continue" */

@@ -1,7 +1,7 @@
 # librqlite, the C client: included by the top Makefile, after the modules and before the unit tests.
 
 # --- as a module, for the unit tests -------------------------------------------------------------
-DEPS_clients/c  := core/net core/base proto
+DEPS_clients/c  := core/net core/tls core/base proto
 UNIT_OF_client  := clients/c
 $(eval $(call MODULE,clients/c))
 
@@ -10,10 +10,10 @@ PIC        := build/$(VARIANT)-pic
 CLIENT_OUT := $(if $(filter release,$(VARIANT)),build/lib,$(BUILD)/lib)
 CLIENT_SO  := librqlite.so.0
 CLIENT_OBJ := $(patsubst %.c,$(PIC)/%.o,$(wildcard clients/c/*.c))
-CLIENT_NEEDS := $(patsubst %.c,$(PIC)/%.o,$(wildcard core/base/*.c core/net/*.c)) \
+CLIENT_NEEDS := $(patsubst %.c,$(PIC)/%.o,$(wildcard core/base/*.c core/net/*.c core/tls/*.c)) \
                 $(PROTO_GEN:$(GEN)/%.c=$(PIC)/gen/%.o)
 CLIENT_LIBS := $(addprefix $(CLIENT_OUT)/,$(CLIENT_SO) librqlite.so librqlite.a)
-CLIENT_PC   := libprotobuf-c libevent_core
+CLIENT_PC   := libprotobuf-c libevent_core libssl libcrypto
 
 all: $(CLIENT_LIBS)
 

@@ -6,6 +6,7 @@
 
 struct metrics {
     _Atomic int64_t values[METRIC_COUNT];
+    struct histogram timers[TIMER_COUNT];
 };
 
 static const struct {
@@ -40,6 +41,16 @@ void metrics_set(struct metrics *m, enum metric which, int64_t v)
 int64_t metrics_get(const struct metrics *m, enum metric which)
 {
     return m ? atomic_load_explicit(&m->values[which], memory_order_relaxed) : 0;
+}
+
+void metrics_time(struct metrics *m, enum metric_timer which, uint64_t ns)
+{
+    if (m) histogram_add(&m->timers[which], ns);
+}
+
+const struct histogram *metrics_timer(const struct metrics *m, enum metric_timer which)
+{
+    return m ? &m->timers[which] : NULL;
 }
 
 const char *metrics_map_name(enum metric which)

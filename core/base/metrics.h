@@ -13,12 +13,20 @@
 #include <stdint.h>
 
 #include "core/base/err.h"
+#include "core/base/histogram.h"
 
 enum metric {
 #define METRIC(map, map_name, key) METRIC_##map##_##key,
 #include "core/base/metrics_table.h"
 #undef METRIC
     METRIC_COUNT
+};
+
+/* What is timed, each by one thread: its owner's. */
+enum metric_timer {
+    TIMER_wal_sync, /* one sync of the log, writing included */
+    TIMER_apply,    /* one batch of entries on the database, until it is committed */
+    TIMER_COUNT
 };
 
 struct metrics; /* opaque */
@@ -30,6 +38,9 @@ void metrics_free(struct metrics *m); /* NULL is allowed */
 void metrics_add(struct metrics *m, enum metric which, int64_t n);
 void metrics_set(struct metrics *m, enum metric which, int64_t v);
 int64_t metrics_get(const struct metrics *m, enum metric which);
+void metrics_time(struct metrics *m, enum metric_timer which, uint64_t ns);
+/* NULL only for m NULL. */
+const struct histogram *metrics_timer(const struct metrics *m, enum metric_timer which);
 
 /* Names of a counter: "db.wal", "compact_frames_input".  Static. */
 const char *metrics_map_name(enum metric which);

@@ -10,7 +10,7 @@
 
 enum {
     MOVES_MAX = 4,         /* between this node and others, should leadership not rest */
-    PATIENCE_MS = 2000,    /* to learn who leads, after a node that did not lead */
+    PATIENCE_MS = 3000,    /* to learn who leads, after a node that did not, or is gone */
     REFERENCE_ABOVE = 2048 /* bytes; what is smaller is quicker copied */
 };
 
@@ -307,6 +307,17 @@ static bool leader_moved(const struct forward *f)
     return strcmp(id, f->leader_id) != 0 || strcmp(addr, f->leader_addr) != 0;
 }
 
+/* One of the tries that the client asked for. */
+static bool retry_left(struct forward *f)
+{
+    if (f->retries_left-- <= 0) return false;
+    count(f->cl, kinds[f->kind].retries);
+    count(f->cl, METRIC_cluster_num_client_retries);
+    f->patience_ms = cluster_now_ms(f->cl) + PATIENCE_MS;
+    later(f);
+    return true;
+}
+
 /* It had no effect, so it may be tried again anywhere. */
 static void try_again(struct forward *f)
 {
@@ -328,7 +339,13 @@ static void try_again(struct forward *f)
             return;
         }
         break;
-    case ERR_UNREACHABLE:
+    case ERR_UNREACHABLE: /* just gone, perhaps: the others notice within a heartbeat */
+        if (patient) {
+            later(f);
+            return;
+        }
+        if (retry_left(f)) return;
+        break;
     case ERR_IO:
     case ERR_TIMEOUT:
     case ERR_NOT_FOUND: /* another node answers at that address */
@@ -336,13 +353,7 @@ static void try_again(struct forward *f)
             later(f);
             return;
         }
-        if (f->retries_left-- > 0) {
-            count(f->cl, kinds[f->kind].retries);
-            count(f->cl, METRIC_cluster_num_client_retries);
-            f->patience_ms = cluster_now_ms(f->cl) + PATIENCE_MS;
-            later(f);
-            return;
-        }
+        if (retry_left(f)) return;
         break;
     default: break;
     }

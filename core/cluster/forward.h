@@ -18,7 +18,7 @@
 #define CORE_CLUSTER_FORWARD_H
 
 #include "core/cluster/internal.h"
-#include "core/cluster/results.h"
+#include "core/node/results.h"
 #include "core/cluster/spool.h"
 #include "core/cluster/targets.h"
 

@@ -7,7 +7,7 @@
 #define CORE_CLUSTER_SERVE_H
 
 #include "core/cluster/internal.h"
-#include "core/cluster/results.h"
+#include "core/node/results.h"
 
 enum work_kind { WORK_EXECUTE, WORK_QUERY, WORK_LOAD };
 

@@ -128,6 +128,17 @@ uint64_t db_effect_hash(const struct db *d, uint64_t *index);
 uint64_t db_changed_index(
     const struct db *d); /* last entry that may have changed the database; any thread */
 
+/* The newest VACUUM or PRAGMA optimize in what has been applied since the database was
+ * opened, whoever asked for it. */
+enum db_upkeep { DB_UPKEEP_VACUUM, DB_UPKEEP_OPTIMIZE, DB_UPKEEPS };
+struct db_upkept {
+    uint64_t time_ns; /* the entry's; 0 = none */
+    uint64_t index;
+    uint64_t changed_before; /* db_changed_index() as it was then */
+};
+void db_upkept(const struct db *d, enum db_upkeep what,
+               struct db_upkept *out); /* any thread */
+
 /* --- the read path: one thread per reader ------------------------------------------- */
 
 MUST_USE enum err db_reader_open(struct db *d, struct db_reader **out,
@@ -177,8 +188,13 @@ bool db_text_disallowed(const char *sql, size_t len);
 
 /* --- figures ------------------------------------------------------------------------ */
 
+struct db_pool { /* connections, as the callers of this module use them */
+    uint64_t max, open, in_use, waits, waited_ns; /* max 0 = no limit */
+};
+
 /* The object of HTTP API 12.5, from any thread, through a reader of the caller's. */
-void db_reader_status(struct db_reader *r, struct doc *into);
+void db_reader_status(struct db_reader *r, const struct db_pool *ro,
+                      const struct db_pool *rw, struct doc *into);
 const char *db_sqlite_version(void);
 
 #endif

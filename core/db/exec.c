@@ -307,6 +307,17 @@ static void unseed_rowids(void)
     sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, 0, NULL);
 }
 
+static void note_upkeep(struct db *d, enum db_upkeep what)
+{
+    uint64_t changed = atomic_load_explicit(&d->changed_index, memory_order_relaxed);
+
+    atomic_fetch_add(&d->upkept[what].count, 1);
+    atomic_store(&d->upkept[what].time_ns, d->ctx.time_ns);
+    atomic_store(&d->upkept[what].index, d->ctx.index);
+    atomic_store(&d->upkept[what].changed_before, changed);
+    atomic_fetch_add(&d->upkept[what].count, 1);
+}
+
 /* After a piece that is not plain: what it may have changed besides rows. */
 static void note_change(struct run *r, const struct db_prep *p)
 {
@@ -322,6 +333,8 @@ static void note_change(struct run *r, const struct db_prep *p)
     }
     if ((p->flags & PREP_SESSION) && !d->session_since) d->session_since = d->ctx.index;
     if (p->flags & PREP_SEQUENCE) d->rowid_max = true;
+    if (!r->failed && (p->flags & PREP_VACUUM)) note_upkeep(d, DB_UPKEEP_VACUUM);
+    if (!r->failed && (p->flags & PREP_OPTIMIZE)) note_upkeep(d, DB_UPKEEP_OPTIMIZE);
     if (!(p->flags & (PREP_READ | PREP_CONTROL))) {
         r->tx_wrote = true;
         atomic_store_explicit(&d->changed_index, d->ctx.index, memory_order_relaxed);
@@ -762,4 +775,16 @@ uint64_t db_effect_hash(const struct db *d, uint64_t *index)
 uint64_t db_changed_index(const struct db *d)
 {
     return atomic_load_explicit(&d->changed_index, memory_order_relaxed);
+}
+
+void db_upkept(const struct db *d, enum db_upkeep what, struct db_upkept *out)
+{
+    uint64_t before;
+
+    do {
+        before = atomic_load(&d->upkept[what].count);
+        out->time_ns = atomic_load(&d->upkept[what].time_ns);
+        out->index = atomic_load(&d->upkept[what].index);
+        out->changed_before = atomic_load(&d->upkept[what].changed_before);
+    } while (before % 2 != 0 || before != atomic_load(&d->upkept[what].count));
 }

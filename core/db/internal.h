@@ -229,6 +229,9 @@ struct db {
     struct db_functions fn;
     struct db_effect effect;
     _Atomic uint64_t changed_index;
+    struct { /* db_upkept(); the count is odd while the rest is being written */
+        _Atomic uint64_t count, time_ns, index, changed_before;
+    } upkept[DB_UPKEEPS];
 
     uint64_t steps_left; /* VM steps; counted down in blocks of STEP_BLOCK */
     bool out_of_steps;

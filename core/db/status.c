@@ -9,8 +9,6 @@
 #include "core/base/doc.h"
 #include "core/db/internal.h"
 
-enum { READERS_MAX = 256 };
-
 static void add_texts(struct db_conn *c, struct doc *into, const char *key,
                       const char *sql)
 {
@@ -52,22 +50,21 @@ static void add_pragmas(const struct db *d, struct doc *into)
     }
 }
 
-static void add_pool(struct doc *pools, const char *key, unsigned max, unsigned open)
+/* None is closed for the last three reasons. */
+static void add_pool(struct doc *pools, const char *key, const struct db_pool *pool)
 {
-    static const char *const rest[] = {"idle",
-                                       "wait_count",
-                                       "wait_duration",
-                                       "max_idle_closed",
-                                       "max_idle_time_closed",
-                                       "max_lifetime_closed"};
     struct doc *p = doc_add_object(pools, key);
 
     if (p) p->keep_order = true;
-    doc_add_uint(p, "max_open_connections", max);
-    doc_add_uint(p, "open_connections", open);
-    doc_add_uint(p, "in_use", 0);
-    doc_add_uint(p, rest[0], open);
-    for (size_t i = 1; i < sizeof rest / sizeof *rest; i++) doc_add_int(p, rest[i], 0);
+    doc_add_uint(p, "max_open_connections", pool->max);
+    doc_add_uint(p, "open_connections", pool->open);
+    doc_add_uint(p, "in_use", pool->in_use);
+    doc_add_uint(p, "idle", pool->open - pool->in_use);
+    doc_add_uint(p, "wait_count", pool->waits);
+    doc_add_uint(p, "wait_duration", pool->waited_ns);
+    doc_add_int(p, "max_idle_closed", 0);
+    doc_add_int(p, "max_idle_time_closed", 0);
+    doc_add_int(p, "max_lifetime_closed", 0);
 }
 
 static void add_dsn(const struct db *d, struct doc *into)
@@ -101,7 +98,8 @@ static void add_files(struct db *d, struct doc *into)
     }
 }
 
-void db_reader_status(struct db_reader *r, struct doc *into)
+void db_reader_status(struct db_reader *r, const struct db_pool *ro,
+                      const struct db_pool *rw, struct doc *into)
 {
     struct db *d = r->db;
 
@@ -117,8 +115,8 @@ void db_reader_status(struct db_reader *r, struct doc *into)
         doc_add_text(names, NULL, slash ? slash + 1 : d->extensions[i]);
     }
     struct doc *pools = doc_add_object(into, "conn_pool_stats");
-    add_pool(pools, "ro", READERS_MAX, atomic_load(&d->n_readers));
-    add_pool(pools, "rw", 1, 1);
+    add_pool(pools, "ro", ro);
+    add_pool(pools, "rw", rw);
     struct doc *tx = doc_add_object(into, "transaction");
     doc_add_bool(tx, "ro", false);
     doc_add_bool(tx, "rw", false);

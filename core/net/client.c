@@ -33,8 +33,9 @@ struct net_channel {
     char expect_id[FRAME_ID_MAX + 1];
     uint16_t port;
     enum channel_state state;
-    bool keep;   /* stay connected without requests */
-    bool failed; /* the last dial did: requests that do not wait fail at once */
+    bool keep;      /* stay connected without requests */
+    bool failed;    /* the last dial did: requests that do not wait fail at once */
+    bool untrusted; /* since TLS did; see conn.h */
     bool closed;
     struct why why; /* of that */
     struct lookup *lookup;
@@ -418,7 +419,7 @@ static void conn_on_open(struct conn *c)
     ch->opened_ms = net_now_ms();
     if (ch->failed)
         logger_info(ch->net->logger, "net", "connected to %s again", ch->address);
-    ch->failed = false;
+    ch->failed = ch->untrusted = false;
     tell_state(ch, true, &fine);
     if (ch->conn == c) put_waiting_on(ch, c);
 }
@@ -434,7 +435,8 @@ static void back_off(struct net_channel *ch)
 {
     uint32_t longest = ch->net->limits.backoff_max_ms;
 
-    if (ch->failed && refused_for_good(ch->why.code)) longest *= BACKOFF_REFUSED;
+    if (ch->failed && (ch->untrusted || refused_for_good(ch->why.code)))
+        longest *= BACKOFF_REFUSED;
     ch->state = CHANNEL_BACKOFF;
     ch->backoff_ms = ch->backoff_ms == 0 ? BACKOFF_MIN_MS : ch->backoff_ms * 2;
     if (ch->backoff_ms > longest) ch->backoff_ms = longest;
@@ -505,6 +507,7 @@ static void conn_on_closed(struct conn *c, const struct why *why)
 
     if (!c->was_open) { /* it was dialing */
         ch->conn = NULL;
+        ch->untrusted = c->untrusted;
         try_next_address(ch, why);
         return;
     }
@@ -565,8 +568,8 @@ static void try_next_address(struct net_channel *ch, const struct why *last)
             break;
         }
         share = (ch->dial_until_ms - now + left - 1) / left;
-        if (conn_dial(&ch->conn, ch->net, &ch->found.a[ch->next_address++], ch->o.class,
-                      share, &conn_ops, ch, &why) == ERR_OK)
+        if (conn_dial(&ch->conn, ch->net, &ch->found.a[ch->next_address++], ch->host,
+                      ch->o.class, share, &conn_ops, ch, &why) == ERR_OK)
             return;
     }
     dial_failed(ch, &why);

@@ -13,6 +13,7 @@
 
 #include "core/base/bytes.h"
 #include "core/base/crc32c.h"
+#include "core/net/secure.h"
 
 enum {
     READ_BYTES = 256 << 10, /* taken from a socket before others get their turn */
@@ -34,6 +35,7 @@ static void free_later(struct later *l)
 
     CHECK(list_empty(&c->streams));
     if (c->bev) bufferevent_free(c->bev); /* and the socket */
+    secure_free(c->secure);
     if (c->out) evbuffer_free(c->out);
     map_fini(&c->by_id);
     net_peer_unref(c->peer);
@@ -51,6 +53,7 @@ static void close_now(struct conn *c)
         bufferevent_setcb(c->bev, NULL, NULL, NULL, NULL);
         bufferevent_disable(c->bev, EV_READ | EV_WRITE);
     }
+    if (c->secure) secure_stop(c->secure);
     list_remove(&c->all);
     net_later(c->net, &c->later, free_later);
 }
@@ -66,13 +69,17 @@ void conn_free(struct conn *c)
 static void linger(struct conn *c)
 {
     c->state = CONN_LINGER;
-    bufferevent_setwatermark(c->bev, EV_WRITE, 0, 0);
+    if (c->bev) bufferevent_setwatermark(c->bev, EV_WRITE, 0, 0);
     net_arm(&c->timer, LINGER_MS);
 }
 
 static void end_write_side(struct conn *c)
 {
-    if (conn_queued(c) == 0) shutdown(bufferevent_getfd(c->bev), SHUT_WR);
+    if (conn_queued(c) > 0) return;
+    if (c->bev)
+        shutdown(bufferevent_getfd(c->bev), SHUT_WR);
+    else
+        secure_shutdown(c->secure);
 }
 
 static void put_preface(struct conn *c);
@@ -148,19 +155,23 @@ static void bad_peer(struct conn *c, const struct why *why)
 
 /* --- out -------------------------------------------------------------------------- */
 
+/* Not yet given to the kernel. */
+static size_t unwritten(const struct conn *c)
+{
+    size_t len = evbuffer_get_length(c->out);
+
+    return c->bev ? len + evbuffer_get_length(bufferevent_get_output(c->bev)) : len;
+}
+
 size_t conn_queued(const struct conn *c)
 {
-    if (c->state == CONN_CLOSED || c->bev == NULL) return 0;
-    return evbuffer_get_length(c->out) +
-           evbuffer_get_length(bufferevent_get_output(c->bev));
+    return c->state == CONN_CLOSED ? 0 : unwritten(c);
 }
 
 uint64_t conn_flushed(const struct conn *c)
 {
     /* What lingers is still being written, so none of it can be said to be not sent. */
-    if (c->state == CONN_LINGER || c->bev == NULL) return c->queued;
-    return c->queued - evbuffer_get_length(c->out) -
-           evbuffer_get_length(bufferevent_get_output(c->bev));
+    return c->state == CONN_LINGER ? c->queued : c->queued - unwritten(c);
 }
 
 bool conn_writable(struct conn *c)
@@ -209,23 +220,12 @@ static void drained(struct conn *c)
     }
 }
 
-static void on_flush(evutil_socket_t nofd, short what, void *arg)
+static void flush_plain(struct conn *c)
 {
-    struct conn *c = arg;
     struct evbuffer *left = bufferevent_get_output(c->bev);
     size_t budget = WRITE_BYTES;
 
-    (void)nofd;
-    (void)what;
-    c->flush_asked = false;
-    if (c->broken) {
-        struct why why;
-
-        why_set(&why, c->broken_code, "%s", c->broken);
-        lost(c, &why);
-        return;
-    }
-    while (c->direct && evbuffer_get_length(left) == 0 && budget > 0 &&
+    while (evbuffer_get_length(left) == 0 && budget > 0 &&
            evbuffer_get_length(c->out) > 0) {
         int n =
             evbuffer_write_atmost(c->out, bufferevent_getfd(c->bev), (ev_ssize_t)budget);
@@ -249,6 +249,26 @@ static void on_flush(evutil_socket_t nofd, short what, void *arg)
         else
             (void)out_of_memory(c);
     }
+}
+
+static void on_flush(evutil_socket_t nofd, short what, void *arg)
+{
+    struct conn *c = arg;
+
+    (void)nofd;
+    (void)what;
+    c->flush_asked = false;
+    if (c->broken) {
+        struct why why;
+
+        why_set(&why, c->broken_code, "%s", c->broken);
+        lost(c, &why);
+        return;
+    }
+    if (c->bev)
+        flush_plain(c);
+    else
+        c->net->stats.bytes_out += secure_flush(c->secure);
     drained(c);
 }
 
@@ -563,10 +583,9 @@ static bool take_preface(struct conn *c, struct evbuffer *in)
     return true;
 }
 
-static void on_readable(struct bufferevent *bev, void *arg)
+static void on_input(void *arg, struct evbuffer *in)
 {
     struct conn *c = arg;
-    struct evbuffer *in = bufferevent_get_input(bev);
     size_t before = evbuffer_get_length(in);
 
     if (c->state >= CONN_LINGER) {
@@ -578,33 +597,66 @@ static void on_readable(struct bufferevent *bev, void *arg)
     while (c->state < CONN_LINGER && take_frame(c, in)) continue;
 }
 
+static void on_readable(struct bufferevent *bev, void *arg)
+{
+    on_input(arg, bufferevent_get_input(bev));
+}
+
+static void ended(struct conn *c, bool within_frame)
+{
+    struct why why;
+
+    if (c->state == CONN_HELLO)
+        why_set(&why, ERR_UNREACHABLE, "%s", "closed before its hello");
+    else if (within_frame)
+        why_set(&why, ERR_UNREACHABLE, "connection closed within a frame");
+    else
+        why_set(&why, ERR_UNREACHABLE, "connection closed");
+    lost(c, &why);
+}
+
+static enum err encrypt(struct conn *c, int fd, const char *host, struct why *why);
+
+static void connected(struct conn *c)
+{
+    struct why why;
+
+    c->state = CONN_HELLO;
+    c->heard_ms = net_now_ms();
+    if (c->net->tls == NULL) {
+        bufferevent_enable(c->bev, EV_READ);
+    } else {
+        struct bufferevent *bev = c->bev;
+        int fd = bufferevent_getfd(bev);
+
+        c->bev = NULL;
+        bufferevent_setcb(bev, NULL, NULL, NULL, NULL);
+        bufferevent_setfd(bev, -1);
+        bufferevent_free(bev);
+        if (encrypt(c, fd, c->host, &why)) {
+            lost(c, &why);
+            return;
+        }
+    }
+    send_hello(c);
+}
+
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
     struct conn *c = arg;
     struct why why;
 
-    (void)bev;
     if (what & BEV_EVENT_CONNECTED) {
-        c->state = CONN_HELLO;
-        c->heard_ms = net_now_ms();
-        bufferevent_enable(c->bev, EV_READ);
-        send_hello(c);
+        connected(c);
         return;
     }
     if (what & BEV_EVENT_EOF) {
-        size_t rest = evbuffer_get_length(bufferevent_get_input(bev));
-
-        if (c->state == CONN_HELLO)
-            why_set(&why, ERR_UNREACHABLE, "%s", "closed before its hello");
-        else if (rest > 0)
-            why_set(&why, ERR_UNREACHABLE, "connection closed within a frame");
-        else
-            why_set(&why, ERR_UNREACHABLE, "connection closed");
-    } else {
-        errno = EVUTIL_SOCKET_ERROR();
-        why_errno(&why, "%s", c->state == CONN_CONNECTING ? "connect" : "connection");
-        why.code = ERR_UNREACHABLE;
+        ended(c, evbuffer_get_length(bufferevent_get_input(bev)) > 0);
+        return;
     }
+    errno = EVUTIL_SOCKET_ERROR();
+    why_errno(&why, "%s", c->state == CONN_CONNECTING ? "connect" : "connection");
+    why.code = ERR_UNREACHABLE;
     lost(c, &why);
 }
 
@@ -680,20 +732,100 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 /* --- the beginning ---------------------------------------------------------------- */
 
-/* The bufferevent of a plain connection.  One over TLS would be made here, with direct
- * left false. */
+/* The bufferevent of a plain connection. */
 static struct bufferevent *transport(struct conn *c, int fd)
 {
     struct bufferevent *bev =
         bufferevent_socket_new(c->net->base, fd, BEV_OPT_CLOSE_ON_FREE);
 
-    c->direct = true;
     if (bev == NULL) return NULL;
     bufferevent_setcb(bev, on_readable, on_written, on_event, c);
     bufferevent_set_max_single_read(bev, READ_BYTES);
     bufferevent_set_max_single_write(bev, WRITE_BYTES);
     bufferevent_setwatermark(bev, EV_WRITE, c->net->limits.high_water_bytes / 4, 0);
     return bev;
+}
+
+static void on_sent(void *arg, uint64_t bytes)
+{
+    struct conn *c = arg;
+
+    c->net->stats.bytes_out += bytes;
+    drained(c);
+}
+
+/* Go on with the socket as it is. */
+static bool decrypt(struct conn *c)
+{
+    int fd = secure_take_fd(c->secure);
+
+    c->bev = transport(c, fd);
+    if (c->bev) {
+        bufferevent_enable(c->bev, EV_READ);
+        return true;
+    }
+    evutil_closesocket(fd);
+    conn_break(c, ERR_NOMEM, "out of memory");
+    return false;
+}
+
+/* A node without TLS, or somebody else: tell it in its own words. */
+static void on_plain(void *arg)
+{
+    struct conn *c = arg;
+    uint8_t first[FRAME_PREFACE_BYTES];
+    struct why why;
+    ssize_t n;
+
+    if (!decrypt(c)) return;
+    n = recv(bufferevent_getfd(c->bev), first, sizeof first, MSG_PEEK);
+    if (n > 0 && memcmp(first, frame_preface, (size_t)n) == 0)
+        why_set(&why, ERR_UNSUPPORTED,
+                "this node's Raft port is encrypted, and the connection is not");
+    else
+        why_set(&why, ERR_UNSUPPORTED, "not TLS, but %s",
+                frame_guess(first, n < 0 ? 0 : (size_t)n));
+    bad_peer(c, &why);
+}
+
+/* Who has connected to us must still read the alert that says why it cannot. */
+static void handshake_failed(struct conn *c, const struct why *why)
+{
+    c->net->stats.refused++;
+    net_warn(c->net, "closing connection from %s: %s", c->peer->remote, why->text);
+    if (!decrypt(c)) return;
+    linger(c);
+    end_write_side(c);
+    c->ops->on_closed(c, why);
+}
+
+/* handshake: it had not ended. */
+static void on_end(void *arg, bool handshake, const struct why *why)
+{
+    struct conn *c = arg;
+    struct why told = *why;
+
+    if (why->code == ERR_OK && !handshake) {
+        ended(c, false);
+        return;
+    }
+    if (why->code == ERR_OK)
+        why_set(&told, ERR_UNREACHABLE, "closed within the TLS handshake");
+    c->untrusted = told.code == ERR_UNAUTHORIZED || told.code == ERR_UNSUPPORTED;
+    /* Nobody's credentials were refused: no call has been answered. */
+    if (told.code == ERR_UNAUTHORIZED) told.code = ERR_UNREACHABLE;
+    if (handshake && c->accepted && c->state == CONN_HELLO && why->code != ERR_OK)
+        handshake_failed(c, &told);
+    else
+        lost(c, &told);
+}
+
+static enum err encrypt(struct conn *c, int fd, const char *host, struct why *why)
+{
+    static const struct secure_events events = {on_input, on_sent, on_plain, on_end};
+
+    return secure_new(&c->secure, c->net->base, c->net->tls, fd, host, c->out, &events, c,
+                      why);
 }
 
 static void no_delay(int fd)
@@ -726,11 +858,16 @@ static enum err conn_new(struct conn **out, struct net *n, int fd, uint64_t open
     event_assign(&c->timer, n->base, -1, 0, on_timer, c);
     c->peer = calloc(1, sizeof *c->peer);
     c->out = evbuffer_new();
-    c->bev = transport(c, fd);
+    if (fd < 0 || n->tls == NULL)
+        c->bev = transport(c, fd);
+    else if (c->out && encrypt(c, fd, NULL, NULL))
+        fd = -1; /* closed */
     if (c->peer) c->peer->refs = 1;
-    if (c->peer == NULL || c->out == NULL || c->bev == NULL ||
+    if (c->peer == NULL || c->out == NULL || (c->bev == NULL && c->secure == NULL) ||
         !net_arm(&c->timer, open_ms)) {
-        if (c->bev)
+        if (c->secure)
+            secure_free(c->secure);
+        else if (c->bev)
             bufferevent_free(c->bev);
         else if (fd >= 0)
             evutil_closesocket(fd);
@@ -760,14 +897,14 @@ enum err conn_accept(struct conn **out, struct net *n, int fd,
     c->heard_ms = net_now_ms();
     resolve_print(from, c->peer->remote, sizeof c->peer->remote);
     no_delay(fd);
-    bufferevent_enable(c->bev, EV_READ);
+    if (c->bev) bufferevent_enable(c->bev, EV_READ);
     n->stats.accepted++;
     return ERR_OK;
 }
 
 enum err conn_dial(struct conn **out, struct net *n, const struct net_address *to,
-                   enum net_class class, uint64_t open_ms, const struct conn_ops *ops,
-                   void *owner, struct why *why)
+                   const char *host, enum net_class class, uint64_t open_ms,
+                   const struct conn_ops *ops, void *owner, struct why *why)
 {
     struct conn *c;
     enum err e = conn_new(&c, n, -1, open_ms, ops, owner, why);
@@ -775,6 +912,7 @@ enum err conn_dial(struct conn **out, struct net *n, const struct net_address *t
     *out = NULL;
     if (e) return e;
     c->state = CONN_CONNECTING;
+    c->host = host;
     c->class = class;
     resolve_print((const struct sockaddr *)&to->sa, c->peer->remote,
                   sizeof c->peer->remote);

@@ -11,8 +11,8 @@
  *              +----------+--------+--------+-> CLOSED: freed when the stack has unwound
  *
  * Output is gathered while the loop handles what has happened, and written once at the
- * end of that round: many small frames cost one write.  The kernel gets it directly;
- * only what it does not take is left to the bufferevent.
+ * end of that round: many small frames cost one write.  The kernel gets it directly, or
+ * with TLS through secure.h; only what it does not take is left to the bufferevent.
  *
  * Reading never stops (windows bound what may come, see stream.h), so that a ping is
  * always answered.
@@ -55,16 +55,18 @@ struct conn {
     enum conn_state state;
     bool accepted;
     bool heard_preface, told_hello, was_open;
-    bool direct;  /* plain TCP: we may write past the bufferevent */
     bool blocked; /* somebody found it not writable */
     bool flush_asked;
     const char *broken; /* why sending cannot go on; static */
     enum err broken_code;
-    bool draining; /* a goaway was sent or came: no new calls */
+    bool untrusted; /* TLS failed for a reason that seldom mends itself */
+    bool draining;  /* a goaway was sent or came: no new calls */
     enum net_class class;
     struct net_peer *peer; /* one reference; hello empty until it came */
 
-    struct bufferevent *bev; /* owned */
+    struct bufferevent *bev; /* owned; NULL while secure has the socket */
+    struct secure *secure;   /* owned; NULL in clear text and until TCP is connected */
+    const char *host;        /* that was dialled; borrowed until TCP is connected */
     struct evbuffer *out;    /* owned; goes to the kernel at the end of the round */
     struct event flush, timer;
     uint64_t queued; /* bytes ever put into out */
@@ -87,11 +89,12 @@ struct conn {
 MUST_USE enum err conn_accept(struct conn **out, struct net *n, int fd,
                               const struct sockaddr *from, const struct conn_ops *ops,
                               void *owner, struct why *why);
-/* Dial; open_ms is for everything up to CONN_OPEN. */
+/* Dial; open_ms is for everything up to CONN_OPEN.  host is what to resolved from, which
+ * TLS wants to know; borrowed as long as it is being dialled. */
 MUST_USE enum err conn_dial(struct conn **out, struct net *n,
-                            const struct net_address *to, enum net_class class,
-                            uint64_t open_ms, const struct conn_ops *ops, void *owner,
-                            struct why *why);
+                            const struct net_address *to, const char *host,
+                            enum net_class class, uint64_t open_ms,
+                            const struct conn_ops *ops, void *owner, struct why *why);
 
 /* The owner gives it up.  With text the peer is told why. */
 void conn_close(struct conn *c, enum err code, const char *text);

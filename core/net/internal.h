@@ -25,6 +25,7 @@ struct later { /* embedded in what is done later; at most once in the queue */
 struct net {
     struct event_base *base; /* borrowed */
     struct logger *logger;   /* borrowed; may be NULL */
+    struct tls *tls;         /* borrowed; NULL: clear text */
     struct net_limits limits;
     struct net_stats stats;
     struct net_hello hello;    /* ours, but for the class */

@@ -54,6 +54,7 @@ enum err net_new(struct net **out, const struct net_options *o, struct why *why)
     if (n == NULL) return why_set(why, ERR_NOMEM, "out of memory");
     n->base = o->base;
     n->logger = o->logger;
+    n->tls = o->tls;
     n->limits = o->limits;
     defaults(&n->limits);
     list_init(&n->conns);

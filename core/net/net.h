@@ -36,6 +36,7 @@
 struct evbuffer;
 struct event_base;
 struct net; /* opaque */
+struct tls;
 
 struct net_limits {           /* 0 = the default in brackets */
     size_t max_message_bytes; /* longer ones are ERR_TOO_BIG at the sender, and end the
@@ -65,6 +66,7 @@ struct net_identity {    /* what our hello says */
 struct net_options {
     struct event_base *base; /* borrowed */
     struct logger *logger;   /* borrowed; may be NULL */
+    struct tls *tls;         /* borrowed; all connections are encrypted.  NULL: none is */
     struct net_limits limits;
     struct net_identity identity; /* texts are copied */
 };

@@ -24,6 +24,7 @@ struct load { /* a SQLite file arriving in chunks */
     uint64_t id;
     int fd; /* -1 = none under way */
     uint64_t size;
+    uint64_t term;    /* of its first chunk: no later leader goes on with it */
     uint64_t time_ns; /* of the newest chunk */
     uint32_t crc;
 };
@@ -119,12 +120,13 @@ static bool load_given_up(const struct applier *a, uint64_t time_ns)
     return a->load.fd >= 0 && time_ns - a->load.time_ns > LOAD_IDLE_NS;
 }
 
-static enum err load_begin(struct applier *a, uint64_t id, struct why *why)
+static enum err load_begin(struct applier *a, uint64_t id, uint64_t term, struct why *why)
 {
     load_drop(a);
     a->load.fd = open(a->load_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (a->load.fd < 0) return why_errno(why, "create %s", a->load_path);
     a->load.id = id;
+    a->load.term = term;
     a->load.size = 0;
     a->load.crc = 0;
     atomic_store(&a->loading, true);
@@ -141,12 +143,13 @@ static enum err apply_load(struct applier *a, const struct db_context *ctx,
     enum err e;
 
     if (m->offset == 0) {
-        e = load_begin(a, m->load, why);
+        e = load_begin(a, m->load, ctx->term, why);
         if (e) return e;
     } else if (a->load.fd < 0 || a->load.id != m->load || a->load.size != m->offset ||
                load_given_up(a, ctx->time_ns)) {
         db_apply_nothing(a->db, ctx);
-        (void)why_set(refusal, ERR_INVALID, "load interrupted by another one");
+        (void)why_set(refusal, ERR_INVALID,
+                      "load interrupted by another one, or by a change of leader");
         return ERR_OK;
     }
     for (size_t done = 0; done < m->data.len;) {
@@ -188,6 +191,8 @@ static enum err apply_entry(struct applier *a, const struct raft_entry *entry,
     struct command cmd;
     enum err e;
 
+    /* A new leader's first entry ends what its predecessor left half done. */
+    if (a->load.fd >= 0 && entry->term != a->load.term) load_drop(a);
     if (entry->type < RAFT_ENTRY_APP || entry->type == COMMAND_QUERY) {
         ctx.time_ns = atomic_load_explicit(&a->time_ns, memory_order_relaxed);
         db_apply_nothing(a->db, &ctx);

@@ -50,6 +50,7 @@ struct db_reader;
 struct reader_job { /* something for a reader's thread to do (readers.h) */
     struct reader_job *next;
     uint64_t since_ns;
+    bool waited; /* no thread was idle when it came */
     /* The job is the callee's.  r is NULL if no connection could be opened. */
     void (*run)(struct reader_job *j, struct db_reader *r);
 };
@@ -210,6 +211,7 @@ struct call_reap { /* POST /reap */
 struct call_status { /* GET /status, all but "http" */
     struct call call;
     struct doc *into; /* an object */
+    bool figures;     /* also store.figures, for /metrics */
 };
 
 struct call_join { /* POST /join and /notify of v5-v7 */

@@ -747,6 +747,7 @@ static void deliver_status(struct mail *m, void *arg)
     struct call_status *c = LIST_ITEM(m, struct call_status, call.mail);
 
     status_from_node(n, doc_add_object(c->into, "store"));
+    if (c->figures) figures_from_node(n, doc_get(c->into, "store"));
     c->call.job.run = status_on_reader;
     readers_submit(n->readers, &c->call.job);
 }

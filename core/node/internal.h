@@ -6,6 +6,7 @@
  *   calls.c     requests from other threads, and their way through the threads
  *   loads.c     databases loaded and backups taken (on reader threads)
  *   status.c    what /status tells
+ *   figures.c   what /metrics tells besides
  */
 #ifndef CORE_NODE_INTERNAL_H
 #define CORE_NODE_INTERNAL_H
@@ -30,6 +31,7 @@
 struct event;
 struct event_base;
 struct net;
+struct maintenance;
 struct net_server;
 struct peers;
 struct snapshots;
@@ -53,7 +55,8 @@ struct node {
     struct net *net; /* owned, as the next two; node thread; NULL without raft_bind */
     struct net_server *server;
     struct peers *peers;
-    struct snapshots *snapshots; /* owned; node thread */
+    struct snapshots *snapshots;     /* owned; node thread */
+    struct maintenance *maintenance; /* owned; node thread */
     _Atomic uint64_t
         cluster_id; /* 0 = not part of a cluster yet; set by the node thread */
     struct event *box_event, *timer, *turn_end;
@@ -77,6 +80,7 @@ struct node {
         _Atomic uint64_t changes, index, hash;
         atomic_bool posted, wanted;
     } applied;
+    atomic_bool applying;    /* the apply thread is at work */
     _Atomic uint64_t lag_ns; /* of the newest entry applied: since the leader took it */
 
     struct {
@@ -132,5 +136,9 @@ MUST_USE enum err node_set_cluster_id(struct node *n, uint64_t id, struct why *w
 void status_from_node(struct node *n, struct doc *store);
 /* The rest, on a reader's thread. */
 void status_from_reader(struct node *n, struct doc *store, struct db_reader *r);
+
+/* Add "figures" to "store": numbers for /metrics that /status does not show.  Node
+ * thread. */
+void figures_from_node(struct node *n, struct doc *store);
 
 #endif

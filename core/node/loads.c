@@ -17,7 +17,7 @@
 #include "core/node/command.h"
 #include "core/node/internal.h"
 
-enum { CHUNK_BYTES = 1 << 20, CHUNKS_UNDER_WAY = 4 };
+enum { CHUNK_BYTES = 1 << 20, CHUNKS_UNDER_WAY = 8 };
 
 /* A name in the scratch directory that nobody else uses. */
 static void scratch_path(struct node *n, char *out, size_t size, const char *what)

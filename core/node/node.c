@@ -16,6 +16,7 @@
 #include "core/net/client.h"
 #include "core/net/server.h"
 #include "core/node/identity.h"
+#include "core/node/maintenance.h"
 #include "core/node/peers.h"
 #include "core/node/restart.h"
 #include "core/node/snapshots.h"
@@ -105,6 +106,18 @@ static void note_lag(struct node *n, uint64_t taken_ns)
     atomic_store(&n->lag_ns, now > taken_ns ? now - taken_ns : 0);
 }
 
+static enum err apply_timed(struct node *n, struct mail *jobs, struct why *why)
+{
+    uint64_t begun_ns = clock_mono_ns(n->o.clock);
+    enum err e;
+
+    atomic_store_explicit(&n->applying, true, memory_order_relaxed);
+    e = applier_run(n->applier, jobs, why);
+    atomic_store_explicit(&n->applying, false, memory_order_relaxed);
+    metrics_time(n->o.metrics, TIMER_apply, clock_mono_ns(n->o.clock) - begun_ns);
+    return e;
+}
+
 static void *apply_main(void *arg)
 {
     struct node *n = arg;
@@ -124,7 +137,7 @@ static void *apply_main(void *arg)
             }
             continue;
         }
-        if (applier_run(n->applier, jobs, &why) != ERR_OK) {
+        if (apply_timed(n, jobs, &why) != ERR_OK) {
             atomic_store(&n->failed, true); /* so this happens once */
             n->not_applied.why = why;
             n->not_applied.mail.deliver = deliver_not_applied;
@@ -167,6 +180,8 @@ static void set_timer(struct node *n)
     struct timeval tv;
 
     if (snapshot_at < at) at = snapshot_at;
+    if (maintenance_deadline_ms(n->maintenance) < at)
+        at = maintenance_deadline_ms(n->maintenance);
     if (calls_changes_deadline_ms(n) < at) at = calls_changes_deadline_ms(n);
 
     /* A timer that fires early only looks again; moving it at every step would cost a
@@ -251,6 +266,7 @@ static void after_turn(struct node *n)
         pthread_mutex_unlock(&n->lock);
     }
     snapshots_consider(n->snapshots, node_now_ms(n));
+    maintenance_consider(n->maintenance, node_now_ms(n));
     set_timer(n);
     if (n->ending) event_base_loopbreak(n->base);
 }
@@ -605,6 +621,7 @@ static enum err open_net(struct node *n, struct why *why)
 {
     struct net_options no = {.base = n->base,
                              .logger = n->o.logger,
+                             .tls = n->o.tls,
                              .limits.connect_ms = n->o.connect_ms,
                              .identity = {.cluster_id = n->cluster_id,
                                           .node_id = n->o.id,
@@ -687,6 +704,7 @@ static enum err restart(struct node *n, struct restarted *r, struct why *why)
 
     if (e) return e;
     n->wal = r->wal;
+    wal_time_syncs(n->wal, n->o.metrics, n->o.clock);
     n->raft = r->raft;
     r->wal = NULL;
     r->raft = NULL;
@@ -755,6 +773,7 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
     mo.apply_timeout_ms = o->apply_timeout_ms ? o->apply_timeout_ms : 10000;
     if (!e) e = member_new(&n->member, n->raft, &mo, why);
     if (!e) e = snapshots_begin(n->snapshots, why);
+    if (!e) e = maintenance_new(&n->maintenance, n, why);
     if (!e) e = mailbox_new(&n->box, 0, true, why);
     if (!e) e = mailbox_new(&n->wal_box, 0, false, why);
     if (!e) e = mailbox_new(&n->apply_box, 0, false, why);
@@ -985,6 +1004,7 @@ void node_free(struct node *n)
     readers_free(n->readers);
     net_server_free(n->server); /* tells snapshots that what it receives is gone */
     snapshots_free(n->snapshots);
+    maintenance_free(n->maintenance);
     peers_free(n->peers);
     net_free(n->net);
     member_free(n->member);

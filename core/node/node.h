@@ -20,6 +20,7 @@ struct logger;
 struct metrics;
 struct node; /* opaque */
 struct raft_config;
+struct tls;
 
 struct node_options {
     const char *id;        /* this node's ID in the cluster */
@@ -27,6 +28,7 @@ struct node_options {
     const char *raft_addr; /* advertised */
     const char *raft_bind; /* listen here for other nodes; NULL: talk to nobody (tests) */
     int raft_fd;         /* a socket bound there already; stays the caller's.  0 = none */
+    struct tls *tls;     /* for all of that port, and when dialling; NULL = clear text */
     uint32_t connect_ms; /* dialling other nodes; 0 = 30 s */
     const char *http_addr; /* advertised host:port */
     bool https;            /* the HTTP port speaks TLS */
@@ -42,10 +44,11 @@ struct node_options {
     unsigned max_readers; /* most that run at once when they are slow; 0 = 256 */
 
     uint32_t heartbeat_ms, election_ms, lease_ms, commit_ms, apply_timeout_ms;
-    uint64_t snapshot_entries;     /* -raft-snap */
-    uint64_t snapshot_interval_ns; /* -raft-snap-int */
-    uint64_t snapshot_wal_bytes;   /* -raft-snap-wal-size */
-    bool compress_snapshots;       /* sent to other nodes */
+    uint64_t snapshot_entries;                /* -raft-snap */
+    uint64_t snapshot_interval_ns;            /* -raft-snap-int */
+    uint64_t snapshot_wal_bytes;              /* -raft-snap-wal-size */
+    bool compress_snapshots;                  /* sent to other nodes */
+    int64_t auto_vacuum_ns, auto_optimize_ns; /* periods; 0 = off (maintenance.h) */
     bool shutdown_on_remove;
     int64_t reap_ns, reap_read_only_ns; /* for /status; core/cluster does it */
     const char *raft_log_level;

@@ -30,8 +30,9 @@ struct readers {
     struct reader_job *first, **end;
     size_t queued;
     unsigned base, max, threads, idle;
-    struct batch *batches;   /* of more than one job, under way */
-    unsigned serving;        /* of the threads, those that have not yet decided to end */
+    struct batch *batches; /* of more than one job, under way */
+    unsigned serving;      /* of the threads, those that have not yet decided to end */
+    uint64_t waits, waited_ns;
     bool stopping, watching; /* watching: the watcher is awake anyway */
 };
 
@@ -78,6 +79,18 @@ static void take_back(struct readers *r)
     if (r->first && r->idle > 0) pthread_cond_signal(&r->work);
 }
 
+static void count_waits(struct readers *r, struct reader_job *jobs)
+{
+    uint64_t now_ns = clock_mono_ns(clock_real());
+
+    for (struct reader_job *j = jobs; j; j = j->next) {
+        if (!j->waited) continue;
+        j->waited = false; /* it may be taken back, and taken again */
+        r->waits++;
+        r->waited_ns += now_ns - j->since_ns;
+    }
+}
+
 /* Several at once when many wait: fewer trips through the lock; but leave some for the
  * others. */
 static struct reader_job *take(struct readers *r)
@@ -86,11 +99,17 @@ static struct reader_job *take(struct readers *r)
     size_t n = share < 1 ? 1 : share > TAKE_MAX ? TAKE_MAX : share;
     struct reader_job *first = r->first, *last = first;
 
-    for (size_t i = 1; i < n; i++) last = last->next;
+    bool waited = first->waited;
+
+    for (size_t i = 1; i < n; i++) {
+        last = last->next;
+        waited = waited || last->waited;
+    }
     r->first = last->next;
     if (r->first == NULL) r->end = &r->first;
     last->next = NULL;
     r->queued -= n;
+    if (waited) count_waits(r, first);
     return first;
 }
 
@@ -255,11 +274,24 @@ void readers_submit(struct readers *r, struct reader_job *j)
     r->end = &j->next;
     r->queued++;
     wake = r->idle > 0;
+    j->waited = !wake;
     starve = !wake && !r->watching;
     if (starve) r->watching = true;
     pthread_mutex_unlock(&r->lock);
     if (wake) pthread_cond_signal(&r->work);
     if (starve) pthread_cond_signal(&r->starve);
+}
+
+void readers_stats(struct readers *r, struct readers_stats *out)
+{
+    pthread_mutex_lock(&r->lock);
+    *out = (struct readers_stats){.max = r->max,
+                                  .threads = r->threads,
+                                  .busy = r->threads - r->idle,
+                                  .queued = r->queued,
+                                  .waits = r->waits,
+                                  .waited_ns = r->waited_ns};
+    pthread_mutex_unlock(&r->lock);
 }
 
 void readers_stop(struct readers *r)

@@ -25,6 +25,13 @@ MUST_USE enum err readers_start(struct readers **out, struct db *d, unsigned n,
  * submitter, and without a connection. */
 void readers_submit(struct readers *r, struct reader_job *j);
 
+struct readers_stats {
+    unsigned max, threads, busy; /* now; max: of -db-max-ro-conns */
+    uint64_t queued;             /* jobs that no thread has begun, now */
+    uint64_t waits, waited_ns;   /* jobs that found no idle thread, and for how long */
+};
+void readers_stats(struct readers *r, struct readers_stats *out); /* any thread */
+
 /* Finish what is queued, end the threads.  NULL is allowed. */
 void readers_stop(struct readers *r);
 void readers_free(struct readers *r); /* after readers_stop(); NULL is allowed */

@@ -8,6 +8,7 @@
 
 #include "core/base/logger.h"
 #include "core/base/text.h"
+#include "core/node/command.h"
 #include "core/node/pages.h"
 
 enum { COMPRESS_ABOVE = 64 << 10 }; /* bytes of a payload */
@@ -45,6 +46,8 @@ static enum err open_log(struct restarted *out, const struct restart_options *o,
                              .dir = dir,
                              .segment_bytes = o->segment_bytes,
                              .compress_above = COMPRESS_ABOVE,
+                             .plain_type = COMMAND_LOAD, /* deflating would take longer
+                                                            than all the rest of a load */
                              .prepare_in_background = o->prepare_in_background};
     struct raft_restored restored = {.hard_later = true,
                                      .snapshot_index = snap->index,

@@ -11,6 +11,7 @@
 #include "core/base/buf.h"
 #include "core/base/doc.h"
 #include "core/node/internal.h"
+#include "core/node/maintenance.h"
 #include "core/node/snapshots.h"
 
 static uint64_t dir_size(const char *path, int depth)
@@ -141,6 +142,7 @@ void status_from_node(struct node *n, struct doc *store)
     doc_add_duration(store, "snapshot_interval", (int64_t)n->o.snapshot_interval_ns);
     doc_add_uint(store, "snapshot_threshold", n->o.snapshot_entries);
     doc_add_uint(store, "trailing_logs", snapshots_trailing(n));
+    maintenance_status(n->maintenance, store);
     doc_add_uint(store, "db_applied_index", db_changed_index(n->db));
     doc_add_uint(store, "fsm_index", member_applied_index(n->member));
     doc_add_uint(store, "fsm_term",
@@ -179,6 +181,8 @@ void status_from_node(struct node *n, struct doc *store)
 void status_from_reader(struct node *n, struct doc *store, struct db_reader *r)
 {
     struct doc *d;
+    struct readers_stats rs;
+    struct db_pool ro, rw = {.max = 1, .open = 1};
     uint64_t size = dir_size(n->o.data_dir, 4);
 
     doc_add_text(store, "dir", n->o.data_dir);
@@ -195,6 +199,15 @@ void status_from_reader(struct node *n, struct doc *store, struct db_reader *r)
             doc_add_text(e, NULL, n->o.extensions[i]);
     }
     d = doc_add_object(store, "sqlite3");
-    if (r) db_reader_status(r, d);
+    if (r) {
+        readers_stats(n->readers, &rs);
+        ro = (struct db_pool){.max = rs.max == UINT32_MAX ? 0 : rs.max,
+                              .open = rs.threads,
+                              .in_use = rs.busy,
+                              .waits = rs.waits,
+                              .waited_ns = rs.waited_ns};
+        rw.in_use = atomic_load_explicit(&n->applying, memory_order_relaxed);
+        db_reader_status(r, &ro, &rw, d);
+    }
     snapshots_status(n->snapshots, store);
 }

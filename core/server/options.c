@@ -52,8 +52,8 @@ TEXT("node-id", node_id, "", WORKS, "Unique ID for this node. If not set, the on
 BOOL("fk", fk, "", WORKS, "Enable SQLite foreign key constraints on every connection. Must be the same on all nodes"),
 TEXT("extensions-path", extensions_path, "", WORKS, "Comma-delimited list of SQLite extension files, or directories of them, to load"),
 INT("db-max-ro-conns", db_max_ro_conns, "256", WORKS, "Maximum number of reads that run at once; others wait. 0 means no limit"),
-TIME("auto-vacuum-int", auto_vacuum_int_ns, "", LATER, "Period between automatic VACUUMs. If not set, not enabled"),
-TIME("auto-optimize-int", auto_optimize_int_ns, "24h", LATER, "Period between automatic 'PRAGMA optimize'. 0 disables it"),
+TIME("auto-vacuum-int", auto_vacuum_int_ns, "", WORKS, "Period between automatic VACUUMs. If not set, not enabled"),
+TIME("auto-optimize-int", auto_optimize_int_ns, "24h", WORKS, "Period between automatic 'PRAGMA optimize'. 0 disables it"),
 TEXT("cpu-profile", cpu_profile, "", NO_EFFECT, "Accepted for compatibility, without effect"),
 TEXT("mem-profile", mem_profile, "", NO_EFFECT, "Accepted for compatibility, without effect"),
 TEXT("trace-profile", trace_profile, "", NO_EFFECT, "Accepted for compatibility, without effect"),
@@ -68,22 +68,22 @@ TEXT("http-addr", http_addr, "localhost:4001", WORKS, "HTTP server bind address.
 TEXT("http-adv-addr", http_adv_addr, "", WORKS, "HTTP address told to clients and other nodes. If not set, same as -http-addr"),
 TEXT("http-allow-origin", http_allow_origin, "", WORKS, "Value of the Access-Control-Allow-Origin header. If not set, it is not sent"),
 TEXT("auth", auth, "", LATER, "Path to authentication and authorization file. If not set, not enabled"),
-TEXT("http-cert", http_cert, "", LATER, "Path to X.509 certificate of the HTTPS server"),
-TEXT("http-key", http_key, "", LATER, "Path to X.509 private key of the HTTPS server"),
-TEXT("http-ca-cert", http_ca_cert, "", LATER, "Path to X.509 CA certificate that client certificates must be signed by"),
-BOOL("http-verify-client", http_verify_client, "", LATER, "Require a verified certificate of HTTPS clients (mutual TLS)"),
-TEXT("http-verify-common-name", http_verify_common_name, "", LATER, "Common name a client certificate must have. Needs -http-verify-client"),
+TEXT("http-cert", http_cert, "", WORKS, "Path to X.509 certificate of the HTTPS server"),
+TEXT("http-key", http_key, "", WORKS, "Path to X.509 private key of the HTTPS server"),
+TEXT("http-ca-cert", http_ca_cert, "", WORKS, "Path to X.509 CA certificate that client certificates, and those of https:// join addresses, must be signed by"),
+BOOL("http-verify-client", http_verify_client, "", WORKS, "Require a verified certificate of HTTPS clients (mutual TLS)"),
+TEXT("http-verify-common-name", http_verify_common_name, "", WORKS, "Common name a client certificate must have. Needs -http-verify-client"),
 
 HEADING("Node to node"),
 TEXT("raft-addr", raft_addr, "localhost:4002", WORKS, "Bind address of the port that nodes talk to each other on"),
 TEXT("raft-adv-addr", raft_adv_addr, "", WORKS, "Address other nodes use for this node. If not set, same as -raft-addr"),
-TEXT("node-cert", node_cert, "", LATER, "Path to X.509 certificate for encryption between nodes"),
-TEXT("node-key", node_key, "", LATER, "Path to X.509 private key for encryption between nodes"),
-TEXT("node-ca-cert", node_ca_cert, "", LATER, "Path to X.509 CA certificate that node certificates must be signed by"),
-BOOL("node-no-verify", node_no_verify, "", LATER, "Skip the check of other nodes' certificates"),
-BOOL("node-verify-client", node_verify_client, "", LATER, "Require a verified certificate of connecting nodes (mutual TLS)"),
-TEXT("node-verify-server-name", node_verify_server_name, "", LATER, "Host name that other nodes' certificates must be issued for"),
-TEXT("node-verify-common-name", node_verify_common_name, "", LATER, "Common name that connecting nodes' certificates must have. Needs -node-verify-client"),
+TEXT("node-cert", node_cert, "", WORKS, "Path to X.509 certificate for encryption between nodes. If set, all of the Raft port is encrypted"),
+TEXT("node-key", node_key, "", WORKS, "Path to X.509 private key for encryption between nodes"),
+TEXT("node-ca-cert", node_ca_cert, "", WORKS, "Path to X.509 CA certificate that node certificates must be signed by"),
+BOOL("node-no-verify", node_no_verify, "", WORKS, "Skip the check of other nodes' certificates"),
+BOOL("node-verify-client", node_verify_client, "", WORKS, "Require a verified certificate of connecting nodes (mutual TLS)"),
+TEXT("node-verify-server-name", node_verify_server_name, "", WORKS, "Host name that other nodes' certificates must be issued for. If not set, the host part of their address"),
+TEXT("node-verify-common-name", node_verify_common_name, "", WORKS, "Common name that connecting nodes' certificates must have. Needs -node-verify-client"),
 TIME("cluster-connect-timeout", cluster_connect_timeout_ns, "30s", WORKS, "Timeout for connecting to other nodes"),
 BOOL("compress-snap-transport", compress_snap_transport, "", WORKS, "Compress snapshots sent to other nodes"),
 
@@ -115,6 +115,11 @@ BOOL("raft-shutdown-stepdown", raft_shutdown_stepdown, "true", WORKS, "If leader
 TIME("raft-reap-node-timeout", raft_reap_node_timeout_ns, "", WORKS, "Time after which an unreachable voter is removed. If not set, never"),
 TIME("raft-reap-read-only-node-timeout", raft_reap_read_only_node_timeout_ns, "", WORKS, "Time after which an unreachable read-only node is removed. If not set, never"),
 
+HEADING("Logs"),
+TEXT("log-format", log_format, "text", WORKS, "Format of log lines: text, or json (an object on each line)"),
+TEXT("access-log", access_log, "", WORKS, "Where to write a line for each HTTP request: a file, stderr or stdout. If not set, nowhere"),
+UINT("slow-query-ms", slow_query_ms, "", WORKS, "Log requests to the database that take as many milliseconds. 0 means none"),
+
 HEADING("Queued writes"),
 INT("write-queue-capacity", write_queue_capacity, "1024", WORKS, "Number of queued requests held; when full, further ones wait"),
 INT("write-queue-batch-size", write_queue_batch_size, "128", WORKS, "Number of queued requests written together"),
@@ -137,7 +142,7 @@ HEADING("Legacy"),
 TIME("raft-timeout", raft_timeout_ns, "1s", WORKS, "Legacy: same as -raft-heartbeat-timeout, which wins if both are given"),
 TEXT("join-source-ip", join_source_ip, "", WORKS, "Legacy: source address of join requests"),
 BOOL("http-no-verify", http_no_verify, "", WORKS, "Legacy: skip the check of certificates of https:// join addresses"),
-BOOL("node-encrypt", node_encrypt, "", LATER, "Legacy: encryption between nodes with cert.pem and key.pem unless -node-cert and -node-key are given"),
+BOOL("node-encrypt", node_encrypt, "", WORKS, "Legacy: encryption between nodes with cert.pem and key.pem of the working directory, where they exist and -node-cert is not given"),
 BOOL("expvar", expvar, "true", WORKS, "Legacy: serve /debug/vars"),
 BOOL("pprof", pprof, "true", WORKS, "Legacy: serve /debug/pprof"),
 BOOL("on-disk-startup", on_disk_startup, "", NO_EFFECT, "Legacy: accepted, without effect"),
@@ -282,6 +287,13 @@ static enum err check_extensions(const struct options *o, struct options_end *en
         path[len] = '\0';
         if (!exists(path)) return refuse(end, "extension path does not exist: %s", path);
     }
+    return ERR_OK;
+}
+
+static enum err check_logs(const struct options *o, struct options_end *end)
+{
+    if (strcmp(o->log_format, "text") != 0 && strcmp(o->log_format, "json") != 0)
+        return refuse(end, "log format must be text or json");
     return ERR_OK;
 }
 
@@ -478,6 +490,7 @@ static enum err check_all(const struct options *o, struct options_end *end)
         e = refuse(end, "CDC cannot be enabled on non-voting nodes");
     if (!e) e = check_otlp(o, end);
     if (!e) e = check_discovery(o, end);
+    if (!e) e = check_logs(o, end);
     if (!e) e = check_queue(o, end);
     if (!e) e = check_files(o, end);
     if (!e) e = check_states(o, end);
@@ -615,6 +628,12 @@ static void complete(struct options *o)
 
     if (!any(o->http_adv_addr)) o->http_adv_addr = o->http_addr;
     if (!any(o->raft_adv_addr)) o->raft_adv_addr = o->raft_addr;
+    /* As in v5; later versions ignored it. */
+    if (o->node_encrypt && !any(o->node_cert) && !any(o->node_key) &&
+        exists("cert.pem") && exists("key.pem")) {
+        o->node_cert = "cert.pem";
+        o->node_key = "key.pem";
+    }
     if (given(o, "raft-timeout") && !given(o, "raft-heartbeat-timeout"))
         o->raft_heartbeat_timeout_ns = o->raft_timeout_ns;
     if (o->raft_heartbeat_timeout_ns == 0) o->raft_heartbeat_timeout_ns = 1000 * MS;

@@ -68,6 +68,10 @@ struct options {
     bool raft_remove_shutdown, raft_cluster_remove_shutdown, raft_shutdown_stepdown;
     int64_t raft_reap_node_timeout_ns, raft_reap_read_only_node_timeout_ns;
 
+    /* logs */
+    const char *log_format, *access_log;
+    uint64_t slow_query_ms;
+
     /* queued writes */
     int64_t write_queue_capacity, write_queue_batch_size, write_queue_timeout_ns;
     bool write_queue_tx;

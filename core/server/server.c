@@ -27,6 +27,7 @@
 #include "core/server/options.h"
 #include "core/server/signals.h"
 #include "core/server/about.h"
+#include "core/tls/tls.h"
 #include "gateway/gateway.h"
 
 enum {
@@ -59,6 +60,9 @@ static void log_flags_without_effect(struct server *s)
 
     while ((name = options_next_without_effect(s->opt, &pos)))
         logger_info(s->logger, "rqlited", "flag -%s has no effect in this version", name);
+    if (s->opt->node_encrypt && !*s->opt->node_cert) /* no such files here */
+        logger_info(s->logger, "rqlited",
+                    "flag -node-encrypt has no effect in this version");
 }
 
 enum err server_begin(struct server *s, const struct options *opt,
@@ -78,12 +82,79 @@ enum err server_begin(struct server *s, const struct options *opt,
     s->fatal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (s->fatal_fd < 0) return why_errno(why, "failed to make an event descriptor");
     e = logger_new(&s->logger, STDERR_FILENO, debug ? LOGGER_DEBUG : LOGGER_INFO);
+    if (!e && strcmp(opt->log_format, "json") == 0)
+        logger_set_format(s->logger, LOGGER_JSON);
     if (!e) e = metrics_new(&s->metrics);
     if (e) return why_set(why, e, "out of memory");
     e = signals_open(&s->signals, s->logger, why);
     if (e) return e;
     about_greet(s->logger, argv);
     log_flags_without_effect(s);
+    return ERR_OK;
+}
+
+/* --- certificates ----------------------------------------------------------------- */
+
+static const char *http_scheme(const struct server *s)
+{
+    return s->http_tls ? "https" : "http";
+}
+
+/* ", CA cert A, mutual TLS enabled, required client CN "N"": as much of it as there is.
+ */
+static void describe_tls(const struct tls_options *o, char *out, size_t cap)
+{
+    bool named = o->verify_client && *o->client_name;
+
+    snprintf(out, cap, "%s%s, mutual TLS %s%s%s%s", *o->ca ? ", CA cert " : "", o->ca,
+             o->verify_client ? "enabled" : "disabled",
+             named ? ", required client CN \"" : "", named ? o->client_name : "",
+             named ? "\"" : "");
+}
+
+enum err server_load_certificates(struct server *s, struct why *why)
+{
+    const struct options *opt = s->opt;
+    struct tls_options http = {.cert = opt->http_cert,
+                               .key = opt->http_key,
+                               .ca = opt->http_ca_cert,
+                               .verify_client = opt->http_verify_client,
+                               .client_name = opt->http_verify_common_name,
+                               .http = true,
+                               .logger = s->logger,
+                               .component = "http",
+                               .metrics = s->metrics,
+                               .counter = METRIC_http_tls_cert_fetched};
+    struct tls_options node = {.cert = opt->node_cert,
+                               .key = opt->node_key,
+                               .ca = opt->node_ca_cert,
+                               .verify_client = opt->node_verify_client,
+                               .client_name = opt->node_verify_common_name,
+                               .no_verify = opt->node_no_verify,
+                               .server_name = opt->node_verify_server_name,
+                               .logger = s->logger,
+                               .component = "mux",
+                               .metrics = s->metrics,
+                               .counter = METRIC_mux_num_tls_cert_fetched};
+    char text[1024];
+    enum err e;
+
+    if (*opt->http_cert) {
+        e = tls_new(&s->http_tls, &http, why);
+        if (e) return err_wrap(why, e, "failed to start HTTP server");
+        describe_tls(&http, text, sizeof text);
+        logger_info(s->logger, "http",
+                    "secure HTTPS server enabled with cert %s, key %s%s", http.cert,
+                    http.key, text);
+    }
+    if (*opt->node_cert) {
+        e = tls_new(&s->node_tls, &node, why);
+        if (e) return err_wrap(why, e, "failed to enable node-to-node encryption");
+        describe_tls(&node, text, sizeof text);
+        logger_info(s->logger, "rqlited",
+                    "enabling node-to-node encryption with cert: %s, key: %s%s",
+                    node.cert, node.key, text);
+    }
     return ERR_OK;
 }
 
@@ -233,12 +304,19 @@ enum err server_listen_http(struct server *s, struct why *why)
     struct gateway_options o = {
         .bind_addr = opt->http_addr,
         .adv_addr = opt->http_adv_addr,
+        .tls = s->http_tls,
+        .tls_cert = opt->http_cert,
+        .tls_key = opt->http_key,
+        .tls_ca = opt->http_ca_cert,
+        .tls_verify_client = opt->http_verify_client,
         .logger = s->logger,
         .metrics = s->metrics,
         .version = about_version(),
         .allow_origin = *opt->http_allow_origin ? opt->http_allow_origin : NULL,
         .scratch_dir = s->dir.scratch,
         .argv = s->argv,
+        .access_log = *opt->access_log ? opt->access_log : NULL,
+        .slow_query_ns = opt->slow_query_ms * UINT64_C(1000000),
         .no_expvar = !opt->expvar,
         .no_pprof = !opt->pprof,
         .queue = {.capacity = (uint64_t)opt->write_queue_capacity,
@@ -300,9 +378,9 @@ static enum err make_parents(const char *path, struct why *why)
     return e;
 }
 
-/* The file is made from snapshots and log: one that this node cannot have written must not be
- * lost, and one that it has written must not be taken for the truth when it is not kept
- * up. */
+/* The file is made from snapshots and log: one that this node cannot have written must
+ * not be lost, and one that it has written must not be taken for the truth when it is not
+ * kept up. */
 static enum err prepare_database_file(struct server *s, struct why *why)
 {
     char *path = database_path(s->opt);
@@ -363,11 +441,11 @@ static enum err open_cluster(struct server *s, struct why *why)
     };
     enum err e;
 
-    snprintf(api_url, sizeof api_url, "http://%s", opt->http_adv_addr);
+    snprintf(api_url, sizeof api_url, "%s://%s", http_scheme(s), opt->http_adv_addr);
     e = cluster_new(&s->cluster, &o, why);
     if (e) return err_wrap(why, e, "failed to create cluster service");
-    logger_info(s->logger, "mux", "mux serving on %s, advertising %s", s->raft_bound,
-                opt->raft_adv_addr);
+    logger_info(s->logger, "mux", "%smux serving on %s, advertising %s",
+                s->node_tls ? "TLS " : "", s->raft_bound, opt->raft_adv_addr);
     logger_info(s->logger, "cluster", "service listening on %s", s->raft_bound);
     return ERR_OK;
 }
@@ -380,12 +458,14 @@ enum err server_open_node(struct server *s, struct why *why)
         .raft_addr = opt->raft_adv_addr,
         .raft_bind = opt->raft_addr,
         .raft_fd = s->raft_fd,
+        .tls = s->node_tls,
         .connect_ms = to_ms(opt->cluster_connect_timeout_ns),
         .non_voter = opt->raft_non_voter,
         .shutdown_on_remove = opt->raft_remove_shutdown,
         .reap_ns = opt->raft_reap_node_timeout_ns,
         .reap_read_only_ns = opt->raft_reap_read_only_node_timeout_ns,
         .http_addr = opt->http_adv_addr,
+        .https = s->http_tls != NULL,
         .version = about_version(),
         .on_disk = opt->on_disk,
         .on_disk_path = *opt->on_disk_path ? opt->on_disk_path : NULL,
@@ -405,6 +485,8 @@ enum err server_open_node(struct server *s, struct why *why)
         .snapshot_interval_ns = (uint64_t)opt->raft_snap_int_ns,
         .snapshot_wal_bytes = opt->raft_snap_wal_size,
         .compress_snapshots = opt->compress_snap_transport,
+        .auto_vacuum_ns = opt->auto_vacuum_int_ns,
+        .auto_optimize_ns = opt->auto_optimize_int_ns,
         .raft_log_level = opt->raft_log_level,
         .clock = clock_real(),
         .io = io_real(),
@@ -455,12 +537,14 @@ static void announce(struct server *s)
 {
     const char *adv = s->opt->http_adv_addr, *colon = strrchr(adv, ':');
 
-    logger_info(s->logger, "rqlited", "node HTTP API available at http://%s", adv);
+    logger_info(s->logger, "rqlited", "node HTTP API available at %s://%s",
+                http_scheme(s), adv);
     logger_info(s->logger, "rqlited",
-                "connect using the command-line tool via 'rqlite -H %.*s -p %s'",
-                (int)(colon - adv), adv, colon + 1);
+                "connect using the command-line tool via 'rqlite %s-H %.*s -p %s'",
+                s->http_tls ? "-s https " : "", (int)(colon - adv), adv, colon + 1);
     logger_info(s->logger, "rqlited",
-                "visit the rqlite console for this node at http://%s/console/", adv);
+                "visit the rqlite console for this node at %s://%s/console/",
+                http_scheme(s), adv);
     notify_send("READY=1\nSTATUS=serving");
 }
 
@@ -514,6 +598,8 @@ void server_close(struct server *s)
     local_backend_free(s->backend);
     cluster_free(s->cluster);
     node_free(s->node);
+    tls_free(s->http_tls);
+    tls_free(s->node_tls);
     extensions_close(&s->extensions);
     datadir_close(&s->dir);
     signals_close(s->signals);

@@ -24,6 +24,7 @@ struct metrics;
 struct node;
 struct options;
 struct signals;
+struct tls;
 
 struct server {
     const struct options *opt; /* borrowed, like argv */
@@ -34,7 +35,8 @@ struct server {
     struct datadir dir;
     struct extensions extensions;
     struct status_source status;
-    struct local_backend *backend; /* the gateway's way to the node */
+    struct tls *http_tls, *node_tls; /* NULL = clear text */
+    struct local_backend *backend;   /* the gateway's way to the node */
     struct gateway *gateway;
     struct node *node;
     struct cluster *cluster; /* the node among others */
@@ -50,6 +52,9 @@ struct server {
  * banner. */
 MUST_USE enum err server_begin(struct server *s, const struct options *opt,
                                const char *const *argv, struct why *why);
+
+/* The certificates of both ports. */
+MUST_USE enum err server_load_certificates(struct server *s, struct why *why);
 
 /* Make, lock and recognise the data directory. */
 MUST_USE enum err server_take_data_dir(struct server *s, struct why *why);

@@ -193,12 +193,12 @@ void status_add(void *source, struct doc *root)
     d = doc_add_object(root, "cluster");
     doc_add_text(d, "addr", s->opt->raft_adv_addr);
     doc_add_text(d, "api_addr", s->opt->http_adv_addr);
-    doc_add_text(d, "https", "false");
+    doc_add_text(d, "https", *s->opt->http_cert ? "true" : "false");
     add_extensions(s->extensions, root);
     d = doc_add_object(root, "mux");
     doc_add_text(d, "addr", s->raft_bound);
     doc_add_text(d, "handlers", "0");
     doc_add_duration(d, "timeout", s->opt->cluster_connect_timeout_ns);
-    doc_add_text(d, "tls", "disabled");
+    doc_add_text(d, "tls", *s->opt->node_cert ? "enabled" : "disabled");
     add_network(root);
 }

@@ -9,8 +9,10 @@
 #include <zlib.h>
 
 #include "core/base/blob.h"
+#include "core/base/clock.h"
 #include "core/base/io.h"
 #include "core/base/logger.h"
+#include "core/base/metrics.h"
 #include "core/wal/index.h"
 #include "core/wal/prepare.h"
 #include "core/wal/recover.h"
@@ -44,9 +46,12 @@ struct window {           /* the piece of a segment that was read last */
 struct wal {
     struct io *io;
     struct logger *logger;
+    struct metrics *metrics; /* NULL: syncs are not timed */
+    const struct clock *clock;
     char *dir; /* owned */
     uint64_t segment_bytes;
     size_t compress_above;
+    uint8_t plain_type;
 
     struct log_index index;
     uint64_t term;
@@ -248,7 +253,9 @@ static enum err append_entry(struct wal *w, const struct raft_entry *entry,
         r.payload = entry->payload->data;
         r.len = entry->payload->len;
     }
-    if (w->compress_above > 0 && r.len >= w->compress_above) compress_payload(w, &r);
+    if (w->compress_above > 0 && r.len >= w->compress_above &&
+        (w->plain_type == 0 || r.type != w->plain_type))
+        compress_payload(w, &r);
     /* Asked afterwards: put() may have begun a new segment. */
     e = put(w, &r, why);
     if (e) return e;
@@ -391,10 +398,14 @@ enum err wal_sync(struct wal *w, struct why *why)
 {
     struct why cause = {0};
     bool needed = w->active.pos != w->active.synced;
+    uint64_t begun_ns;
     enum err e;
 
     if (w->failed) return refuse(w, why);
+    begun_ns = w->metrics && needed ? clock_mono_ns(w->clock) : 0;
     e = segment_sync(&w->active, &cause);
+    if (w->metrics && needed)
+        metrics_time(w->metrics, TIMER_wal_sync, clock_mono_ns(w->clock) - begun_ns);
     if (e) err_wrap(&cause, e, "write to the log in %s", w->dir);
     w->flushed_last = w->index.last;
     if (!e && w->kept[0].seq < w->drop_seq) e = drop_segments(w, &cause);
@@ -403,6 +414,12 @@ enum err wal_sync(struct wal *w, struct why *why)
     atomic_store_explicit(&w->stat_written, w->active.written_bytes,
                           memory_order_relaxed);
     return ERR_OK;
+}
+
+void wal_time_syncs(struct wal *w, struct metrics *m, const struct clock *clock)
+{
+    w->metrics = m;
+    w->clock = clock;
 }
 
 /* --- reading ---------------------------------------------------------------------- */
@@ -825,6 +842,7 @@ enum err wal_open(struct wal **out, const struct wal_options *o, struct wal_foun
     w->io = o->io;
     w->logger = o->logger;
     w->compress_above = o->compress_above;
+    w->plain_type = o->plain_type;
     w->segment_bytes = o->segment_bytes == 0 ? SEGMENT_BYTES_DEFAULT
                                              : round_up(o->segment_bytes, SEGMENT_BLOCK);
     if (w->segment_bytes < SEGMENT_BYTES_MIN) w->segment_bytes = SEGMENT_BYTES_MIN;

@@ -27,7 +27,9 @@
 #include "core/raft/raft.h" /* struct raft_entry, RAFT_ID_MAX */
 
 struct io; /* real files, or the simulator's faulty disk */
+struct clock;
 struct logger;
+struct metrics;
 struct wal; /* opaque */
 
 struct wal_options {
@@ -38,6 +40,7 @@ struct wal_options {
                                own size */
     size_t compress_above;  /* payloads of at least this many bytes are zlib-compressed
                                when that helps; 0 = never */
+    uint8_t plain_type;     /* but not those of entries of this type; 0 = no exception */
     bool prepare_in_background; /* zero-fill the next segment on a thread of its own */
 };
 
@@ -119,6 +122,9 @@ struct wal_stats {
 };
 void wal_stats(const struct wal *w,
                struct wal_stats *out); /* any thread; values may lag */
+
+/* From now on every sync that had something to write is timed (TIMER_wal_sync). */
+void wal_time_syncs(struct wal *w, struct metrics *m, const struct clock *clock);
 
 /* --- pure parts, for tests and the fuzzer ----------------------------------------- */
 

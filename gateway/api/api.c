@@ -53,6 +53,7 @@ static void deliver(struct mail *m, void *taker)
         of_call((struct call *)(void *)((char *)m - offsetof(struct call, mail)));
 
     (void)taker;
+    api_slow_query(a);
     a->answer(a);
     api_call_end(a);
 }

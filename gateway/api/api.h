@@ -23,6 +23,7 @@
 
 #define API_JSON "application/json; charset=utf-8"
 #define API_TEXT "text/plain; charset=utf-8"
+#define API_PROM "text/plain; version=0.0.4; charset=utf-8"
 
 struct api_call {
     struct http_exchange *x;
@@ -30,6 +31,8 @@ struct api_call {
     const struct api_endpoint *endpoint;
     void (*answer)(struct api_call *a); /* responds, exactly once */
     struct json_sink sink;              /* of the data endpoints; all zero otherwise */
+    const struct json_statements *sql;  /* for the slow-query log; NULL = not in it */
+    bool writes;                        /* so says the endpoint */
     union {
         struct call call; /* each of the others begins with one */
         struct call_execute execute;
@@ -78,6 +81,9 @@ bool api_disallowed(struct http_exchange *x, const struct params *p,
 void api_respond_top_level(struct http_exchange *x, const struct params *p,
                            const char *type, const char *text);
 
+/* slow.c.  When the call is back: log it if it took as long as the option says. */
+void api_slow_query(const struct api_call *a);
+
 /* JSON text in body (whose bytes move), or 500 if it could not be built. */
 void api_respond_json(struct http_exchange *x, const char *type, struct buf *body);
 
@@ -92,6 +98,7 @@ typedef void api_handler(struct http_exchange *x, const struct params *p);
 
 api_handler api_execute, api_query, api_request, api_sql, api_load, api_backup, api_boot,
     api_nodes, api_leader, api_ready, api_remove, api_snapshot, api_reap, api_status,
-    api_vars, api_pprof, api_licenses, api_root, api_console, api_join, api_notify;
+    api_vars, api_pprof, api_prom, api_licenses, api_root, api_console, api_join,
+    api_notify;
 
 #endif

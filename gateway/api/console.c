@@ -1,141 +1,33 @@
 /* SPDX-License-Identifier: MIT */
-/* /, /console/ and /licenses (HTTP API 13.3, 13.4).  The page is kept small: it speaks to
- * the same endpoints as everybody else. */
+/* /, /console/ and /licenses (HTTP API 13.3, 13.4).  The page's files are in
+ * gateway/console/; it speaks to the same endpoints as everybody else. */
+#include <stdio.h>
 #include <string.h>
 
+#include "core/base/crc32c.h"
 #include "gateway/api/api.h"
 
-static const char page[] =
-    "<!DOCTYPE html>\n"
-    "<html lang=\"en\"><head><meta charset=\"utf-8\"><title>rqlite console</title>\n"
-    "<meta name=\"viewport\" content=\"width=device-width\">\n"
-    "<link rel=\"stylesheet\" href=\"/console/static/console.css\">\n"
-    "<link rel=\"icon\" href=\"data:,\">\n"
-    "<script defer src=\"/console/static/console.js\"></script></head>\n"
-    "<body>\n"
-    "<header><h1>rqlite</h1><p id=\"node\"></p></header>\n"
-    "<main>\n"
-    "<nav><h2>Tables</h2><ul id=\"tables\"></ul><button "
-    "id=\"refresh\">Refresh</button></nav>\n"
-    "<section>\n"
-    "<h2>SQL</h2>\n"
-    "<form id=\"form\"><textarea id=\"sql\" rows=\"6\" spellcheck=\"false\" autofocus "
-    "placeholder=\"SELECT * FROM ...\"></textarea>\n"
-    "<p><button id=\"query\" type=\"submit\">Query</button>\n"
-    "<button id=\"execute\" type=\"button\">Execute</button>\n"
-    "<label>Level <select id=\"level\"><option>weak</option><option>none</option>"
-    "<option>linearizable</option><option>strong</option></select></label>\n"
-    "<span id=\"time\"></span></p></form>\n"
-    "<div id=\"result\"></div>\n"
-    "<h2>Nodes</h2><div id=\"nodes\"></div>\n"
-    "<h2>Backup</h2><p><a href=\"/db/backup\" download=\"backup.sqlite\">SQLite "
-    "file</a>\n"
-    "<a href=\"/db/backup?fmt=sql\" download=\"backup.sql\">SQL text</a></p>\n"
-    "<h2>Restore</h2><p><input id=\"file\" type=\"file\"> <button "
-    "id=\"restore\">Load</button></p>\n"
-    "</section>\n"
-    "</main>\n"
-    "</body></html>\n";
+#include "console_files.h"
 
-static const char style[] =
-    ":root{color-scheme:light dark;font:15px/1.4 system-ui,sans-serif}\n"
-    "body{margin:0}\n"
-    "header{display:flex;gap:1em;align-items:baseline;padding:.5em 1em;border-bottom:1px "
-    "solid #8888}\n"
-    "h1{font-size:1.3em;margin:0}h2{font-size:1em;margin:1em 0 .3em}\n"
-    "main{display:flex;gap:2em;padding:0 "
-    "1em}nav{min-width:10em}section{flex:1;min-width:0}\n"
-    "nav ul{list-style:none;padding:0}nav a{cursor:pointer;text-decoration:underline}\n"
-    "textarea{width:100%;box-sizing:border-box;font:14px/1.4 ui-monospace,monospace}\n"
-    "table{border-collapse:collapse}td,th{border:1px solid #8888;padding:.15em "
-    ".5em;text-align:left;"
-    "font:13px/1.4 ui-monospace,monospace;white-space:pre-wrap}\n"
-    "#result{overflow:auto;max-height:60vh}.error{color:#c33}.null{opacity:.5}\n";
+struct file {
+    const char *path, *type;
+    const unsigned char *data;
+    size_t len;
+};
 
-static const char script[] =
-    "'use strict';\n"
-    "const $ = id => document.getElementById(id);\n"
-    "function cell(tag, v) {\n"
-    "  const e = document.createElement(tag);\n"
-    "  e.textContent = v === null ? 'NULL' : typeof v === 'object' ? JSON.stringify(v) : "
-    "String(v);\n"
-    "  if (v === null) e.className = 'null';\n"
-    "  return e;\n"
-    "}\n"
-    "function table(columns, rows) {\n"
-    "  const t = document.createElement('table'), head = t.insertRow();\n"
-    "  for (const c of columns) head.append(cell('th', c));\n"
-    "  for (const r of rows) { const tr = t.insertRow(); for (const v of r) "
-    "tr.append(cell('td', v)); }\n"
-    "  return t;\n"
-    "}\n"
-    "function note(text, error) {\n"
-    "  const p = cell('p', text);\n"
-    "  if (error) p.className = 'error';\n"
-    "  return p;\n"
-    "}\n"
-    "async function ask(path, options) {\n"
-    "  const r = await fetch(path, options), text = await r.text();\n"
-    "  if (!r.ok) throw new Error(r.status + ' ' + text.trim());\n"
-    "  return text ? JSON.parse(text) : {};\n"
-    "}\n"
-    "function show(a) {\n"
-    "  const out = $('result');\n"
-    "  out.replaceChildren();\n"
-    "  if (a.error) out.append(note(a.error, true));\n"
-    "  for (const r of a.results || []) {\n"
-    "    if (r.error) out.append(note(r.error, true));\n"
-    "    else if (r.columns) out.append(table(r.columns, r.values || []), note((r.values "
-    "|| []).length + ' rows'));\n"
-    "    else out.append(note('ok, rows affected ' + (r.rows_affected || 0) + ', last "
-    "insert id ' + "
-    "(r.last_insert_id || 0)));\n"
-    "  }\n"
-    "  $('time').textContent = a.time ? (a.time * 1000).toFixed(2) + ' ms' : '';\n"
-    "}\n"
-    "async function run(path) {\n"
-    "  try {\n"
-    "    show(await ask(path, {method: 'POST', headers: {'Content-Type': "
-    "'application/json'},\n"
-    "      body: JSON.stringify([$('sql').value])}));\n"
-    "  } catch (e) { $('result').replaceChildren(note(e.message, true)); }\n"
-    "}\n"
-    "async function refresh() {\n"
-    "  try {\n"
-    "    const sql = \"SELECT name FROM sqlite_master WHERE type IN ('table','view') "
-    "ORDER BY name\";\n"
-    "    const a = await ask('/db/query?level=none&q=' + encodeURIComponent(sql));\n"
-    "    $('tables').replaceChildren(...((a.results[0] || {}).values || []).map(([name]) "
-    "=> {\n"
-    "      const li = document.createElement('li'), link = cell('a', name);\n"
-    "      link.onclick = () => { $('sql').value = 'SELECT * FROM \"' + "
-    "name.replaceAll('\"', '\"\"') + "
-    "'\" LIMIT 100'; run('/db/query?timings'); };\n"
-    "      li.append(link);\n"
-    "      return li;\n"
-    "    }));\n"
-    "    const s = await ask('/status'), raft = (s.store || {}).raft || {};\n"
-    "    $('node').textContent = ((s.store || {}).node_id || '') + ' ' + (raft.state || "
-    "'') + ', ' + s.build.version;\n"
-    "    const n = await ask('/nodes?nonvoters&ver=2');\n"
-    "    $('nodes').replaceChildren(table(['id', 'api_addr', 'addr', 'leader', 'voter', "
-    "'reachable'],\n"
-    "      n.nodes.map(x => [x.id, x.api_addr || '', x.addr, x.leader, x.voter, "
-    "x.reachable])));\n"
-    "  } catch (e) { $('node').textContent = e.message; }\n"
-    "}\n"
-    "$('form').onsubmit = e => { e.preventDefault(); run('/db/query?timings&level=' + "
-    "$('level').value); };\n"
-    "$('execute').onclick = async () => { await run('/db/execute?timings'); refresh(); "
-    "};\n"
-    "$('refresh').onclick = refresh;\n"
-    "$('restore').onclick = async () => {\n"
-    "  const f = $('file').files[0];\n"
-    "  if (!f || !confirm('Load ' + f.name + '?')) return;\n"
-    "  try { show(await ask('/db/load', {method: 'POST', body: f})); refresh(); }\n"
-    "  catch (e) { $('result').replaceChildren(note(e.message, true)); }\n"
-    "};\n"
-    "refresh();\n";
+#define FILE_OF(name, type, data)                                                        \
+    {                                                                                    \
+        "/console/" name, type, data, sizeof data                                        \
+    }
+static const struct file files[] = {
+    FILE_OF("", "text/html; charset=utf-8", console_index_html),
+    FILE_OF("static/console.css", "text/css; charset=utf-8", console_console_css),
+    FILE_OF("static/console.js", "text/javascript; charset=utf-8", console_console_js),
+    FILE_OF("static/sql.js", "text/javascript; charset=utf-8", console_sql_js),
+    FILE_OF("static/theme.js", "text/javascript; charset=utf-8", console_theme_js),
+    FILE_OF("static/icon.svg", "image/svg+xml", console_icon_svg),
+};
+#undef FILE_OF
 
 static const char licences[] =
     "rqlited (MIT)\n"
@@ -185,21 +77,31 @@ static const char licences[] =
     "\n"
     "Their full texts are in /usr/share/doc/<package>/copyright on Debian.\n";
 
-static void respond(struct http_exchange *x, const char *type, const char *text)
-{
-    struct http_response r = {.status = 200, .content_type = type};
-    struct buf body;
+/* The page may load what stands here and talk to this node, no more. */
+#define POLICY                                                                           \
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "          \
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-    if (strcmp(type, API_TEXT) != 0) {
-        r.headers[r.n_headers++] = (struct http_header){
-            "Content-Security-Policy", "default-src 'self'; img-src 'self' data:; "
-                                       "frame-ancestors 'none'; form-action 'self'"};
-        r.headers[r.n_headers++] =
-            (struct http_header){"X-Content-Type-Options", "nosniff"};
-        r.headers[r.n_headers++] = (struct http_header){"Cache-Control", "no-cache"};
-    }
+static void respond(struct http_exchange *x, const struct file *f)
+{
+    const char *known = http_header(&x->request, "If-None-Match");
+    struct http_response r = {.status = 200, .content_type = f->type};
+    struct buf body;
+    char tag[16];
+
+    snprintf(tag, sizeof tag, "\"%08x\"", crc32c(0, f->data, f->len));
+    r.headers[r.n_headers++] = (struct http_header){"Content-Security-Policy", POLICY};
+    r.headers[r.n_headers++] = (struct http_header){"X-Content-Type-Options", "nosniff"};
+    r.headers[r.n_headers++] = (struct http_header){"Referrer-Policy", "no-referrer"};
+    r.headers[r.n_headers++] = (struct http_header){"Cache-Control", "no-cache"};
+    r.headers[r.n_headers++] = (struct http_header){"ETag", tag};
     buf_init(&body, 0);
-    buf_append_str(&body, text);
+    if (known && strcmp(known, tag) == 0) {
+        r.status = 304;
+        r.content_type = NULL;
+    } else {
+        buf_append(&body, f->data, f->len);
+    }
     http_respond(x, &r, &body);
     buf_fini(&body);
 }
@@ -235,13 +137,13 @@ void api_console(struct http_exchange *x, const struct params *p)
     const char *path = x->request.path;
 
     (void)p;
-    if (strcmp(path, "/console/") == 0)
-        respond(x, "text/html; charset=utf-8", page);
-    else if (strcmp(path, "/console/static/console.css") == 0)
-        respond(x, "text/css; charset=utf-8", style);
-    else if (strcmp(path, "/console/static/console.js") == 0)
-        respond(x, "text/javascript; charset=utf-8", script);
-    else if (strcmp(path, "/console/index.html") == 0)
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        if (strcmp(path, files[i].path) == 0) {
+            respond(x, &files[i]);
+            return;
+        }
+    }
+    if (strcmp(path, "/console/index.html") == 0)
         move_to(x, 301, "Moved Permanently", "./");
     else
         http_respond_text(x, 404, "404 page not found");
@@ -249,6 +151,12 @@ void api_console(struct http_exchange *x, const struct params *p)
 
 void api_licenses(struct http_exchange *x, const struct params *p)
 {
+    const struct http_response r = {.status = 200, .content_type = API_TEXT};
+    struct buf body;
+
     (void)p;
-    respond(x, API_TEXT, licences);
+    buf_init(&body, 0);
+    buf_append_str(&body, licences);
+    http_respond(x, &r, &body);
+    buf_fini(&body);
 }

@@ -49,5 +49,7 @@ void api_execute(struct http_exchange *x, const struct params *p)
         return;
     }
     c->sink = api_call_sink(a);
+    a->sql = arena_dup(&x->arena, &statements, sizeof statements);
+    a->writes = true;
     api_backend(x)->ops->execute(api_backend(x), c);
 }

@@ -41,6 +41,7 @@ static struct api_call *prepare(struct http_exchange *x, const struct params *p,
     a->c.query.request = m;
     a->c.query.arena = &x->arena;
     a->c.query.sink = api_call_sink(a);
+    a->sql = arena_dup(&x->arena, statements, sizeof *statements);
     return a;
 }
 

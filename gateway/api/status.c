@@ -8,6 +8,22 @@
 
 static const struct api_endpoint endpoint = {API_OTHER, "status", API_JSON};
 
+static void add_tls(struct doc *d, const struct gateway_options *o)
+{
+    struct doc *protocols;
+
+    doc_add_text(d, "enabled", o->tls ? "true" : "false");
+    if (!o->tls) return;
+    doc_add_text(d, "ca_file", o->tls_ca ? o->tls_ca : "");
+    doc_add_text(d, "cert_file", o->tls_cert);
+    doc_add_text(d, "client_auth",
+                 o->tls_verify_client ? "RequireAndVerifyClientCert" : "NoClientCert");
+    doc_add_text(d, "key_file", o->tls_key);
+    protocols = doc_add_array(d, "next_protos");
+    doc_add_text(protocols, NULL, "h2");
+    doc_add_text(protocols, NULL, "http/1.1");
+}
+
 static void add_http(struct doc *root, struct gateway *g)
 {
     struct doc *http = doc_add_object(root, "http"), *section;
@@ -23,8 +39,7 @@ static void add_http(struct doc *root, struct gateway *g)
                       raft_addr->v.text.n);
     doc_add_text(section, "timeout", "30s");
     queue_status(g, doc_add_object(http, "queue"));
-    section = doc_add_object(http, "tls");
-    doc_add_text(section, "enabled", "false");
+    add_tls(doc_add_object(http, "tls"), &g->options);
 }
 
 static void answer(struct api_call *a)

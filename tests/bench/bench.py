@@ -4,6 +4,7 @@
     make bench                       everything: one node in both modes, then three nodes; about three minutes
     make bench ARGS="--only insert"  workloads whose name holds the word
     make bench ARGS="--seconds 10 --mode memory"
+    make bench ARGS="--mode big"     a database of 500 MB (--megabytes 2000) beside copying its file, see big.py
 
 Nothing is asserted: machines are noisy, so look at the ratios.  Only the standard library is used; the load comes from
 build/bin/rqbench, which shares the processors with the node.
@@ -21,6 +22,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import big
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.path.join(ROOT, "build", "bin")
@@ -217,11 +220,11 @@ def run(base, mode, opts, report, sync_rate):
 
 
 class Cluster:
-    def __init__(self, base):
+    def __init__(self, base, flags=()):
         self.nodes = []
         for i in (1, 2, 3):
             join = ["-join", "127.0.0.1:%d" % self.nodes[0].raft] if self.nodes else []
-            node = Node(base, join, i)
+            node = Node(base, [*flags, *join], i)
             node.start()
             self.nodes.append(node)
         until = time.monotonic() + 30
@@ -324,7 +327,10 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--seconds", type=float, default=4)
     ap.add_argument("--only", default="")
-    ap.add_argument("--mode", choices=["memory", "disk", "cluster", "all"], default="all")
+    ap.add_argument("--mode", choices=["memory", "disk", "cluster", "big", "all"], default="all",
+                    help="all is the first three")
+    ap.add_argument("--megabytes", type=int, default=500, help="size of the database of --mode big")
+    ap.add_argument("--where", choices=["disk", "memory", "both"], default="both", help="its nodes keep it there")
     opts = ap.parse_args()
     scratch = os.path.join(ROOT, "build", "bench")
     os.makedirs(scratch, exist_ok=True)
@@ -335,7 +341,9 @@ def main():
         print("this machine: %.0f rewrites of 4 KiB + fdatasync per second, %.0f SQLite rows per second from Python, %d processors"
               % (sync_rate, sqlite_rate(), len(os.sched_getaffinity(0))))
         for mode in (["memory", "disk", "cluster"] if opts.mode == "all" else [opts.mode]):
-            if mode == "cluster":
+            if mode == "big":
+                big.run_big(sys.modules[__name__], base, opts, report)
+            elif mode == "cluster":
                 run_cluster(base, opts, report, sync_rate)
             else:
                 run(base, mode, opts, report, sync_rate)

@@ -110,6 +110,7 @@ class Node:
         self.id = node_id
         self.http, self.raft = free_ports(2)
         self.flags = []
+        self.context = None  # of TLS, if that is what the HTTP port speaks
         self.process = None
         self.starts = 0
         open(self.log_path, "wb").close()
@@ -202,6 +203,8 @@ class Node:
     # --- requests -----------------------------------------------------------------------------
 
     def connect(self, timeout=PATIENCE):
+        if self.context:
+            return http.client.HTTPSConnection("127.0.0.1", self.http, timeout=timeout, context=self.context)
         return http.client.HTTPConnection("127.0.0.1", self.http, timeout=timeout)
 
     def ask(self, method, path, body=None, headers=None, timeout=PATIENCE, connection=None):

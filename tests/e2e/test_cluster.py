@@ -573,3 +573,13 @@ def test_chinook_loaded_through_a_follower_is_the_same_everywhere(cluster, mode)
 def test_flags_that_contradict_each_other_are_refused():
     status, _, err = run("-bootstrap-expect", "3", "-raft-non-voter", "-join", "a:1", "/nonexistent/x")
     assert (status, err) == (1, "fatal: bootstrapping only applicable to voting nodes\n")
+
+
+def test_a_request_to_a_follower_waits_for_the_successor_of_a_dead_leader(cluster):
+    cluster.start(3)
+    cluster[1].execute("CREATE TABLE t (n)")
+    follower = cluster.follower()
+    cluster.leader().kill()
+    # Nobody has noticed yet: the leader cannot be dialled, so the write was certainly not run and goes to the next one.
+    assert follower.execute("INSERT INTO t VALUES (1)") == [{"last_insert_id": 1, "rows_affected": 1}]
+    assert follower.query("SELECT n FROM t") == [[1]]

@@ -65,7 +65,7 @@ def test_two_data_directories():
 
 
 def test_a_flag_of_a_later_release_is_refused():
-    assert_fatal(run("-auto-vacuum-int", "1h", "d"), "-auto-vacuum-int is not available yet")
+    assert_fatal(run("-cdc-config", "stdout", "d"), "-cdc-config is not available yet")
 
 
 def test_checks_leave_nothing_behind(directory):

@@ -10,7 +10,7 @@
 #include "core/base/pb.h"
 #include "gateway/json_read.h"
 #include "gateway/pack.h"
-#include "gateway/utf8.h"
+#include "core/base/utf8.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

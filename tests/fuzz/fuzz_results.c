@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "core/base/list.h"
-#include "core/cluster/results.h"
+#include "core/node/results.h"
 
 struct strict { /* a sink that insists on the order, and keeps what it was told */
     struct row_sink sink;

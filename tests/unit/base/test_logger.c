@@ -163,9 +163,54 @@ static void lines_of_many_threads_stay_whole(void **state)
     sink_close(&s);
 }
 
+static void json_lines_hold_what_text_lines_hold(void **state)
+{
+    struct sink s;
+
+    (void)state;
+    sink_open(&s, LOGGER_INFO);
+    logger_set_format(s.logger, LOGGER_JSON);
+    logger_warn(s.logger, "raft", "a \"b\" %s", "c\\d\n\x01\x7f\xff\xc3\xa9");
+    assert_matches(
+        sink_text(&s),
+        "^\\{\"time\":\"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z\",\"level\":\"warn\","
+        "\"component\":\"raft\",\"msg\":\"a \\\\\"b\\\\\" c\\\\\\\\d\\\\n"
+        "\\\\u0001\\\\u007f\\\\ufffd\xc3\xa9\"\\}\n$");
+    sink_close(&s);
+}
+
+static void an_event_has_its_fields_behind_it(void **state)
+{
+    const struct logger_field fields[] = {
+        {.key = "took", .type = LOGGER_DURATION, .number = 1500000},
+        {.key = "rows", .type = LOGGER_NUMBER, .number = 3},
+        {.key = "none", .type = LOGGER_STRING},
+        {.key = "word", .type = LOGGER_STRING, .text = "a-b", .len = 3},
+        {.key = "sql", .type = LOGGER_STRING, .text = "SELECT \"x\"\n", .len = 11},
+        {.key = "empty", .type = LOGGER_STRING, .text = ""},
+    };
+    struct sink s;
+
+    (void)state;
+    sink_open(&s, LOGGER_INFO);
+    logger_event(s.logger, LOGGER_WARN, "http", "slow", fields, 6);
+    assert_matches(sink_text(&s), "^\\[http\\] " TIME " slow took=1.5ms rows=3 word=a-b "
+                                  "sql=\"SELECT \\\\\"x\\\\\"\\\\n\" empty=\"\"\n$");
+    logger_set_format(s.logger, LOGGER_JSON);
+    logger_event(s.logger, LOGGER_WARN, "http", "slow", fields, 6);
+    assert_matches(sink_text(&s),
+                   "\"msg\":\"slow\",\"took\":0.001500000,\"rows\":3,"
+                   "\"word\":\"a-b\",\"sql\":\"SELECT .*\",\"empty\":\"\"\\}\n$");
+    logger_event(s.logger, LOGGER_DEBUG, "http", "quiet", fields, 6);
+    assert_string_equal(sink_text(&s), "");
+    sink_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(json_lines_hold_what_text_lines_hold),
+        cmocka_unit_test(an_event_has_its_fields_behind_it),
         cmocka_unit_test(a_line_has_component_time_and_text),
         cmocka_unit_test(levels_below_the_set_one_are_silent),
         cmocka_unit_test(no_logger_prints_nothing),

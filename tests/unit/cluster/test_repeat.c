@@ -8,7 +8,7 @@
 #include <signal.h>
 
 #include "core/cluster/answers.h"
-#include "core/cluster/results.h"
+#include "core/node/results.h"
 #include "core/net/client.h"
 #include "tests/unit/cluster/breaker.h"
 

@@ -535,6 +535,8 @@ static void status_has_the_keys_of_the_reference(void **state)
         "compile_options", "extensions", "mem_stats",
         "conn_pool_stats", "rw_dsn",     "ro_dsn",
         "transaction",     "pragmas",    "fk_constraints"};
+    const struct db_pool ro_pool = {.max = 256, .open = 3, .in_use = 1};
+    const struct db_pool rw_pool = {.max = 1, .open = 1};
     struct fixture f;
     struct arena a;
     (void)state;
@@ -542,7 +544,7 @@ static void status_has_the_keys_of_the_reference(void **state)
         fixture_open(&f, disk == 1, disk == 1);
         arena_init(&a, 0);
         struct doc *d = doc_object(&a);
-        db_reader_status(f.reader, d);
+        db_reader_status(f.reader, &ro_pool, &rw_pool, d);
         for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
             if (!doc_get(d, keys[i])) fail_msg("no %s", keys[i]);
         assert_true((doc_get(d, "size") != NULL) == (disk == 1));

@@ -677,7 +677,7 @@ static void the_rest_is_served(void **state)
     get("/console/");
     assert_int_equal(last.status, 200);
     assert_non_null(
-        strstr(client_header(&last, "Content-Security-Policy"), "default-src 'self'"));
+        strstr(client_header(&last, "Content-Security-Policy"), "default-src 'none'"));
     get("/console/static/console.js");
     assert_int_equal(last.status, 200);
     get("/console/index.html");

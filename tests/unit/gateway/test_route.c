@@ -53,6 +53,8 @@ static void exact_paths_match_alone(void **state)
     assert_ptr_equal(find("/snapshot"), api_snapshot);
     assert_ptr_equal(find("/reap"), api_reap);
     assert_ptr_equal(find("/licenses"), api_licenses);
+    assert_ptr_equal(find("/metrics"), api_prom);
+    assert_null(find("/metrics/"));
     assert_ptr_equal(find("/debug/vars"), api_vars);
     assert_null(route_find("/boot\0", 6));
     assert_ptr_equal(route_find("/status\0x", 9)->handler, api_status);

@@ -40,6 +40,8 @@ struct one {
     bool on_disk;
     const char *bind; /* NULL = talk to nobody */
     uint64_t snapshot_entries, snapshot_wal_bytes;
+    int64_t auto_vacuum_ns, auto_optimize_ns;
+    const struct clock *clock; /* NULL = the machine's */
     struct io *io;
     struct metrics *metrics;
     struct logger *logger;
@@ -74,7 +76,9 @@ static inline struct node_options one_options(struct one *o)
                                  .snapshot_entries = o->snapshot_entries,
                                  .snapshot_interval_ns = 20000000,
                                  .snapshot_wal_bytes = o->snapshot_wal_bytes,
-                                 .clock = clock_real(),
+                                 .auto_vacuum_ns = o->auto_vacuum_ns,
+                                 .auto_optimize_ns = o->auto_optimize_ns,
+                                 .clock = o->clock ? o->clock : clock_real(),
                                  .io = o->io,
                                  .logger = o->logger,
                                  .metrics = o->metrics,

@@ -23,7 +23,7 @@
 struct fixture {
     struct db *db;
     struct applier *applier;
-    uint64_t index, time_ns;
+    uint64_t index, term, time_ns;
 };
 
 static int setup_at(void **state, const char *path)
@@ -35,6 +35,7 @@ static int setup_at(void **state, const char *path)
     assert_non_null(f);
     if (db_open(&f->db, &o, &why)) fail_msg("%s", why.text);
     assert_int_equal(applier_new(&f->applier, f->db, ".", NULL, &why), ERR_OK);
+    f->term = 1;
     f->time_ns = 1000 * MINUTE_NS;
     *state = f;
     return 0;
@@ -75,7 +76,7 @@ static enum err apply(struct fixture *f, uint8_t type, struct blob *payload,
     c->done = nothing;
     if (payload) command_seal(payload, f->time_ns, 1);
     j->n = 1;
-    j->items[0].entry = (struct raft_entry){++f->index, 1, type, payload};
+    j->items[0].entry = (struct raft_entry){++f->index, f->term, type, payload};
     j->items[0].call = c;
     return applier_run(f->applier, &j->mail, why);
 }
@@ -149,6 +150,22 @@ static void it_is_given_up_whether_a_snapshot_was_taken_or_not(void **state)
 
     assert_int_equal(chunk(f, 0, "SQLite "), ERR_OK);
     f->time_ns += 11 * MINUTE_NS;
+    assert_int_equal(chunk(f, 7, "format "), ERR_INVALID);
+}
+
+/* Who sent it does not lead any more; nobody goes on with it. */
+static void a_new_leaders_first_entry_ends_half_a_load(void **state)
+{
+    struct fixture *f = *state;
+    struct call_execute c = {0};
+    struct why why = {0};
+
+    assert_int_equal(chunk(f, 0, "SQLite "), ERR_OK);
+    assert_true(applier_loading(f->applier));
+    f->term++;
+    assert_int_equal(apply(f, RAFT_ENTRY_NOOP, NULL, &c.call, &why), ERR_OK);
+    assert_false(applier_loading(f->applier));
+    assert_int_equal(pin_now(f), ERR_OK);
     assert_int_equal(chunk(f, 7, "format "), ERR_INVALID);
 }
 
@@ -234,6 +251,8 @@ int main(void)
             it_is_given_up_whether_a_snapshot_was_taken_or_not, setup, teardown),
         cmocka_unit_test_setup_teardown(state_beside_the_database_goes_through_a_snapshot,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(a_new_leaders_first_entry_ends_half_a_load, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(
             a_strong_read_that_cannot_be_run_costs_itself_alone, setup_on_disk, teardown),
     };

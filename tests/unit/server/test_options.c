@@ -362,7 +362,7 @@ static void usage_lists_flags_by_name(void **state)
     parse("-h");
     text = err_text();
     assert_non_null(strstr(
-        text, "\n\nUsage: rqlited [flags] <data directory>\n  -auth string\n    \t"));
+        text, "\n\nUsage: rqlited [flags] <data directory>\n  -access-log string\n    \t"));
     assert_non_null(
         strstr(text, "\n  -raft-snap uint\n    \tNumber of outstanding log entries which "
                      "triggers Raft snapshot (default 8192)\n"));
@@ -490,10 +490,6 @@ static void what_comes_later_is_refused(void **state)
     (void)state;
     parse("-auth", "/", "d");
     assert_fatal("-auth is not available yet");
-    parse("-auto-vacuum-int=1h", "d");
-    assert_fatal("-auto-vacuum-int is not available yet");
-    parse("-auto-optimize-int=1h", "d");
-    assert_fatal("-auto-optimize-int is not available yet");
     parse("-cdc-config=stdout", "d");
     assert_fatal("-cdc-config is not available yet");
     parse("-otlp-endpoint=h:1", "d");

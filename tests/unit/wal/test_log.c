@@ -373,6 +373,36 @@ static void compressed_payloads_read_as_they_were(void **state)
     log_close(&l);
 }
 
+static void entries_of_the_plain_type_are_not_compressed(void **state)
+{
+    struct wal_options o = {.io = faulty_io(*state),
+                            .dir = "d",
+                            .segment_bytes = 1 << 20,
+                            .compress_above = 100,
+                            .plain_type = 201};
+    struct wal_stats before, after;
+    struct why why;
+    struct log l;
+
+    log_open_with(&l, &o);
+    for (int plain = 0; plain < 2; plain++) {
+        struct raft_entry e = entry_make(l.model.last + 1, 1, 50000);
+
+        memset(e.payload->data, 'a', 50000);
+        e.type = plain ? 201 : 200;
+        wal_stats(l.wal, &before);
+        assert_int_equal(wal_append(l.wal, &e, 1, &why), ERR_OK);
+        model_append(&l.model, &e);
+        blob_unref(e.payload);
+        log_sync(&l);
+        wal_stats(l.wal, &after);
+        assert_true((after.written_bytes - before.written_bytes >= 50000) == plain);
+    }
+    log_check(&l);
+    log_reopen(&l);
+    log_close(&l);
+}
+
 static void entries_without_payload_are_entries(void **state)
 {
     struct log l;
@@ -471,6 +501,7 @@ int main(void)
         FACT(a_truncation_into_a_dropped_segment_survives),
         FACT(an_entry_larger_than_a_segment_gets_its_own),
         FACT(compressed_payloads_read_as_they_were),
+        FACT(entries_of_the_plain_type_are_not_compressed),
         FACT(entries_without_payload_are_entries),
         FACT(a_reader_may_stop_early),
         FACT(a_long_random_life_ends_as_the_model_says),

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * utf8: what JSON's reader and writer both look for in bytes.  Pure.
+ * utf8: what whoever reads or writes JSON looks for in bytes.  Pure.
  */
-#ifndef GATEWAY_UTF8_H
-#define GATEWAY_UTF8_H
+#ifndef CORE_BASE_UTF8_H
+#define CORE_BASE_UTF8_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -11,8 +11,8 @@
  * allocation on either side.  Pure; one thread at a time, and what arrives is checked: a
  * sink behind a reader sees calls in the order that sink.h promises, or none.
  */
-#ifndef CORE_CLUSTER_RESULTS_H
-#define CORE_CLUSTER_RESULTS_H
+#ifndef CORE_NODE_RESULTS_H
+#define CORE_NODE_RESULTS_H
 
 #include <stdbool.h>
 #include <stddef.h>

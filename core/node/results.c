@@ -14,7 +14,7 @@
  *     Written  1: sint64 last_insert_id  2: sint64 rows_affected  3: elapsed_ns
  *     Failed   1: text  2: read_side
  */
-#include "core/cluster/results.h"
+#include "core/node/results.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "core/cluster/results.h"
+#include "core/node/results.h"
 #include "tests/unit/cluster/nodes.h"
 
 #include <float.h>
