@@ -23,7 +23,6 @@ enum {
     CHECKPOINT_FRAMES = 1000, /* copy the WAL back when it has grown by so many pages */
     RESTART_FRAMES = 4000,    /* wait a moment for readers, so that it starts over */
     TRUNCATE_FRAMES = 16000,  /* and give its memory back */
-    VALVE_FRAMES = 65536,     /* on disk */
     RESTART_WAIT_MS = 10,
     BUSY_MS = 5000,
     CHECKPOINT_LOCK = 1 /* of the wal-index */
@@ -99,7 +98,7 @@ void db_checkpoint(struct db *d)
     db_guard(d);
     if (d->path) {
         mode = SQLITE_CHECKPOINT_TRUNCATE;
-        least = again = VALVE_FRAMES;
+        least = again = d->wal_valve;
     }
     if (d->wal_frames < d->wal_copied) d->wal_copied = 0; /* it has started over */
     if (d->wal_frames - d->wal_copied < least) {

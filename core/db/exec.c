@@ -68,6 +68,8 @@ static enum err fatal_error(const struct run *r, int rc)
     case SQLITE_FULL: /* of numbers for rows: the same everywhere */
         os = sqlite3_system_errno(r->c->sqlite);
         return d->rowid_max && os != ENOSPC && os != EDQUOT ? ERR_OK : ERR_NO_SPACE;
+    case SQLITE_READONLY: /* plain: a setting; else it is about the files */
+        return rc == SQLITE_READONLY ? ERR_OK : ERR_IO;
     case SQLITE_BUSY:
     case SQLITE_PROTOCOL:
     case SQLITE_CANTOPEN:

@@ -210,6 +210,7 @@ struct db {
     bool rowid_max;     /* some table may hold the largest rowid (exec.c) */
     int wal_frames;     /* in the WAL after the latest commit */
     int wal_copied;     /* of these, frames a checkpoint has dealt with */
+    int wal_valve;      /* on disk, a checkpoint is made at so many frames */
     uint64_t wal_tried_ns; /* when a checkpoint was last tried */
     _Atomic uint64_t wal_bytes;
     bool guarding;  /* nobody else can make a checkpoint (checkpoint.c) */

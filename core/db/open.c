@@ -20,7 +20,8 @@
 enum {
     BUSY_MS = 5000,
     VARIABLES_MAX = 32766, /* as the reference; Debian's library allows 250000 */
-    PROGRESS_OPS = 1000
+    PROGRESS_OPS = 1000,
+    WAL_VALVE = 65536 /* 256 MiB */
 };
 
 /* 'localtime' must not depend on the machine's time zone: every node is in UTC. */
@@ -185,6 +186,11 @@ enum err db_conn_open(struct db_conn **out, struct db *d, bool writer, struct wh
     c->writer = writer;
     db_stmt_cache_init(&c->cache);
     int rc = sqlite3_open_v2(d->file, &c->sqlite, flags, vfs->zName);
+    /* SQLite is content with reading where it may not write. */
+    if (rc == SQLITE_OK && writer && sqlite3_db_readonly(c->sqlite, "main") != 0) {
+        db_conn_close(c);
+        return why_set(why, ERR_IO, "open database: %s cannot be written to", d->file);
+    }
     if (rc == SQLITE_OK) {
         sqlite3_extended_result_codes(c->sqlite, 1);
         sqlite3_busy_timeout(c->sqlite, BUSY_MS);
@@ -266,6 +272,7 @@ static enum err copy_options(struct db *d, const struct db_options *o, struct wh
     d->logger = o->logger;
     d->metrics = o->metrics;
     d->clock = clock_real();
+    d->wal_valve = WAL_VALVE;
     d->file = strdup(o->path ? o->path : "/main");
     d->path = o->path ? strdup(o->path) : NULL;
     d->scratch_dir = strdup(o->scratch_dir ? o->scratch_dir : "/tmp");
@@ -350,6 +357,7 @@ enum err db_open(struct db **out, const struct db_options *o, struct why *why)
     return open_db(out, o, true, why);
 }
 
+/* Nothing but the main file counts, which db_can_reuse() has seen to. */
 enum err db_open_existing(struct db **out, const struct db_options *o,
                           const struct db_state *state, struct why *why)
 {

@@ -18,15 +18,11 @@
 
 enum { PIECE_PAGES = 256, VERSIONS_AT = 18, WAL_MODE = 2, PAGE_SIZE_AT = 16 };
 
-/* Where the pages come from, with the first one looked at. */
-struct source {
-    const struct db_pages *from;
-};
-
+/* As the pages behind arg, with the first one looked at. */
 static enum err read_some(void *arg, uint32_t first, uint32_t n, void *out,
                           struct why *why)
 {
-    const struct db_pages *from = ((const struct source *)arg)->from;
+    const struct db_pages *from = *(const struct db_pages **)arg;
     enum err e = from->read(from->arg, first, n, out, why);
     uint8_t *head = out;
 
@@ -115,8 +111,7 @@ static enum err rebuild_memory(struct db *d, const struct db_pages *from, struct
 enum err db_rebuild(struct db *d, const struct db_pages *from,
                     const struct db_state *state, struct why *why)
 {
-    struct source source = {from};
-    const struct db_pages checked = {.n = from->n, .read = read_some, .arg = &source};
+    const struct db_pages checked = {.n = from->n, .read = read_some, .arg = &from};
     enum err e = ERR_OK;
 
     CHECK(atomic_load(&d->n_readers) == 0);
@@ -127,5 +122,7 @@ enum err db_rebuild(struct db *d, const struct db_pages *from,
         d->w = NULL;
         e = d->mem ? rebuild_memory(d, &checked, why) : rebuild_file(d, &checked, why);
     }
-    return e ? e : db_state_load(d, state, why);
+    if (!e) e = db_state_load(d, state, why);
+    if (!e && from->n == 0) d->changes.pages = 0; /* it has a header nevertheless */
+    return e;
 }
