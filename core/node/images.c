@@ -876,7 +876,7 @@ static void deliver_committed(struct mail *m, void *host)
     if (in->committed) {
         x->last_changed = in->meta.changed_index;
         /* Its pages need not be laid out as ours. */
-        x->need_whole = !node_mutation(NODE_MUT_CHANGES_OF_ANOTHER);
+        x->need_whole = true;
     }
     if (in->why.code == ERR_OK && (job = apply_job_new(0)) == NULL)
         (void)why_set(&in->why, ERR_NOMEM, "out of memory");

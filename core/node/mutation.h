@@ -16,7 +16,6 @@ enum node_mutations {
     NODE_MUT_ACK_PAST_WAL,        /* an ack for which nothing is written does not queue */
     NODE_MUT_TAKEN_TOO_EARLY,     /* the log is dropped before the snapshot is durable */
     NODE_MUT_CHANGES_FORGOTTEN,   /* a snapshot that failed is followed by a delta */
-    NODE_MUT_CHANGES_OF_ANOTHER,  /* a delta follows a snapshot from elsewhere */
     NODE_MUT_NOT_RESTORED,        /* an installed snapshot is not put into the database */
     NODE_MUT_READ_BEFORE_APPLIED, /* reads do not wait for their position */
     NODE_MUT_LOST_IS_REFUSED      /* of a write that may still happen: "not leader" */
