@@ -142,7 +142,7 @@ enum err db_changes_begin(struct db *d, uint32_t *pages, uint32_t *changed,
     db_changes_look(d, &wal);
     if (!wal.main) return db_wal_look(d->w->sqlite, &wal, why);
     set_take(&c->set, &c->fresh);
-    /* Pages that are new and yet were never written exist all the same. */
+    /* New pages that were never written exist all the same: the one at 1 GiB. */
     for (uint64_t page = (uint64_t)c->pages + 1; page <= wal.pages && !c->set.unknown;
          page++)
         set_add(&c->set, (uint32_t)page);

@@ -628,7 +628,7 @@ static void run_shared_transaction(struct run *r)
  * Temporary objects and attached in-memory databases live on the write connection, which
  * a node that starts from a snapshot does not have.  So they end at a place in the log
  * that is the same for all, SESSION_ENTRIES after the first of them was made, and no
- * snapshot is taken in between (db_snapshot_pin()).
+ * snapshot is taken in between (db_capture_begin()).
  */
 static bool session_end_due(const struct db *d, const struct db_context *ctx)
 {

@@ -476,6 +476,57 @@ static void only_what_changed_is_given(void **state)
     }
 }
 
+/* The one at 1 GiB, where SQLite's locks are; here it is elsewhere. */
+static void a_page_that_is_never_written_is_given(void **state)
+{
+    enum { LOCK_PAGE = 41, PENDING = 0x40000000 };
+
+    (void)state;
+    sqlite3_test_control(SQLITE_TESTCTRL_PENDING_BYTE, (LOCK_PAGE - 1) * DB_PAGE);
+    for (int on_disk = 0; on_disk < 2; on_disk++) {
+        struct fixture f;
+        struct model m = {0};
+        struct db_state st;
+
+        begin_table(&f, on_disk, 10);
+        whole(f.db, &m, &st);
+        assert_true(st.pages < LOCK_PAGE);
+        execute(&f, "INSERT INTO t(v) VALUES(randomblob(400000))", NULL);
+        assert_true(delta(f.db, &m, &st) > 90);
+        assert_int_equal(m.pages[(LOCK_PAGE - 1) * DB_PAGE], 0);
+        assert_true(write_back(&f));
+        if (on_disk) assert_main_file(&f, &m);
+        assert_model(&f, &m, &st, !on_disk);
+        whole(f.db, &m, &st);
+        assert_int_equal(m.pages[(LOCK_PAGE - 1) * DB_PAGE], 0);
+        fixture_close(&f);
+        model_free(&m);
+    }
+    sqlite3_test_control(SQLITE_TESTCTRL_PENDING_BYTE, PENDING);
+}
+
+static void what_is_rebuilt_is_the_file_to_the_byte(void **state)
+{
+    struct fixture f, g;
+    struct model m = {0};
+    struct db_state st;
+
+    (void)state;
+    begin_table(&f, false, 2000);
+    whole(f.db, &m, &st);
+    rebuilt(&g, &m, &st, true);
+    assert_main_file(&g, &m);
+    fixture_close(&g);
+    memset(m.pages + 18, 1, 2); /* not in WAL mode */
+    rebuilt(&g, &m, &st, true);
+    memset(m.pages + 18, 2, 2);
+    assert_main_file(&g, &m);
+    assert_same_dump(&f, &g);
+    fixture_close(&g);
+    fixture_close(&f);
+    model_free(&m);
+}
+
 static void what_changed_outlives_checkpoints(void **state)
 {
     struct fixture f;
@@ -883,6 +934,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_what_changed_is_given),
+        cmocka_unit_test(a_page_that_is_never_written_is_given),
+        cmocka_unit_test(what_is_rebuilt_is_the_file_to_the_byte),
         cmocka_unit_test(what_changed_outlives_checkpoints),
         cmocka_unit_test(a_wal_that_a_reader_holds_up_grows_and_is_given_back),
         cmocka_unit_test(only_a_write_back_changes_the_main_file),
