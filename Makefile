@@ -33,18 +33,19 @@ PACKAGES_TEST := $(PACKAGES) libcmocka-dev clang libclang-rt-14-dev clang-format
             nghttp2-client curl git openssl
 
 # --- modules, lowest first: a module may include only those it names here (tests/lib/check-includes) ---
-MODULES        := core/base core/tls core/raft core/wal core/snapshot core/db core/net core/node core/cluster gateway core/server cli
+MODULES        := core/base core/tls core/auth core/raft core/wal core/snapshot core/db core/net core/node core/cluster gateway core/server cli
 DEPS_core/base     :=
 DEPS_core/tls      := core/base
+DEPS_core/auth     := core/base
 DEPS_core/raft     := core/base
 DEPS_core/wal      := core/raft core/base
 DEPS_core/snapshot := core/raft core/base
 DEPS_core/db       := core/base
 DEPS_core/net      := core/tls core/base proto
 DEPS_core/node     := core/raft core/wal core/snapshot core/db core/net core/tls core/base proto
-DEPS_core/cluster  := core/node core/raft core/wal core/snapshot core/db core/net core/tls core/base proto
-DEPS_gateway       := core/db core/tls core/base proto llhttp
-DEPS_core/server   := gateway core/cluster core/node core/raft core/wal core/snapshot core/db core/net core/tls core/base proto llhttp
+DEPS_core/cluster  := core/node core/auth core/raft core/wal core/snapshot core/db core/net core/tls core/base proto
+DEPS_gateway       := core/auth core/db core/tls core/base proto llhttp
+DEPS_core/server   := gateway core/cluster core/node core/auth core/raft core/wal core/snapshot core/db core/net core/tls core/base proto llhttp
 DEPS_cli           := core/base
 
 PROTO_GEN := $(patsubst proto/%.proto,$(GEN)/proto/%.pb-c.c,$(wildcard proto/*.proto))
@@ -174,7 +175,7 @@ FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_BIN := $(FUZZ_SRC:%.c=build/fuzz/%)
 fuzz-build: ; @$(MAKE) --no-print-directory CC=clang VARIANT=fuzz fuzz-bin
 fuzz-bin: $(FUZZ_BIN)
-FUZZ_LIBS := $(foreach m,gateway core/cluster core/net core/tls core/wal core/snapshot core/db core/raft core/base proto llhttp,$(BUILD)/lib/$(subst /,-,$(m)).a)
+FUZZ_LIBS := $(foreach m,gateway core/cluster core/auth core/net core/tls core/wal core/snapshot core/db core/raft core/base proto llhttp,$(BUILD)/lib/$(subst /,-,$(m)).a)
 $(FUZZ_BIN): build/fuzz/%: build/fuzz/%.o $(FUZZ_LIBS)
 	$(CC) $(FLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $< -Wl,--start-group $(FUZZ_LIBS) -Wl,--end-group $(NODE_LIBS)
 fuzz: fuzz-build ## run the fuzz targets (T=name, SECONDS_EACH=n)

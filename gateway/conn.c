@@ -569,10 +569,16 @@ static void common_init(struct hconn_set *s, const struct gateway_options *o)
     struct buf *b = &s->common;
 
     buf_init(b, 0);
-    buf_append_str(b, "Access-Control-Allow-Headers: Content-Type\r\n"
-                      "Access-Control-Allow-Methods: OPTIONS, GET, POST\r\n");
+    if (o->auth)
+        buf_append_str(b,
+                       "Access-Control-Allow-Credentials: true\r\n"
+                       "Access-Control-Allow-Headers: Content-Type, Authorization\r\n");
+    else
+        buf_append_str(b, "Access-Control-Allow-Headers: Content-Type\r\n");
+    buf_append_str(b, "Access-Control-Allow-Methods: OPTIONS, GET, POST\r\n");
     if (o->allow_origin)
         buf_printf(b, "Access-Control-Allow-Origin: %s\r\n", o->allow_origin);
+    if (o->auth) buf_append_str(b, "WWW-Authenticate: Basic realm=\"rqlite\"\r\n");
     buf_printf(b, "X-Rqlite-Version: %s\r\n", o->version ? o->version : "");
     buf_append_str(b, "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n");
 }

@@ -12,6 +12,7 @@
 
 #include "core/base/err.h"
 
+struct auth;
 struct backend;
 struct gateway; /* opaque */
 struct logger;
@@ -28,6 +29,7 @@ struct gateway_options {
     struct backend *backend;    /* borrowed */
     struct logger *logger;
     struct metrics *metrics;
+    struct auth *auth;          /* borrowed; NULL = everybody may do everything */
     const char *version;        /* X-Rqlite-Version */
     const char *allow_origin;   /* NULL = no Access-Control-Allow-Origin */
     const char *scratch_dir;    /* where bodies and backups are spooled; must exist before the first such request */

@@ -19,7 +19,8 @@ enum {
     POOL_MAX = 256,           /* unused exchanges that a thread keeps */
     BODY_KEEP = 16 * 1024,    /* a larger body buffer is not kept with them */
     BODY_FIRST = 1024 * 1024, /* room made at once for what Content-Length promises */
-    HEADERS_MAX = 100000
+    HEADERS_MAX = 100000,
+    HOPELESS_MAX = 64 * 1024 /* less is taken all the same, and the connection kept */
 };
 
 /* --- exchanges
@@ -134,6 +135,12 @@ void exchange_dispatch(struct exchange *e)
     http_hold(&e->x);
     gateway_dispatch(&e->x);
     http_release(&e->x);
+}
+
+bool exchange_is_hopeless(const struct exchange *e)
+{
+    return e->rule.hopeless &&
+           (!e->x.request.has_content_length || e->content_length > HOPELESS_MAX);
 }
 
 void http_hold(struct http_exchange *x)

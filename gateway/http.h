@@ -63,6 +63,10 @@ struct http_exchange {
     const char *request_id; /* in logs, and sent back; NULL = it has none (observe.h) */
     uint8_t endpoint;       /* for observe.c */
     bool gone, answered;
+    bool has_credentials;             /* the next two are set; auth.c's */
+    const char *user, *password;      /* NULL = none */
+    bool cut;                         /* its body is not taken, since it will be refused */
+    uint32_t granted;                 /* of the permissions its route asks for */
     unsigned holds;                   /* http_hold()s not yet released */
 };
 
@@ -90,6 +94,10 @@ void http_release(struct http_exchange *x);
 
 /* Transports ask, once headers are known: may this body be large (then it is spooled to a file)?  And how
  * large may it be at most (over it: 413)? */
-struct http_body_rule { enum http_body_kind kind; uint64_t max; };
+struct http_body_rule {
+    enum http_body_kind kind;
+    uint64_t max;
+    bool hopeless; /* whoever sends it may not: with a large body cut is set, and dispatched without it */
+};
 
 #endif

@@ -509,6 +509,14 @@ static void begin_body(struct http1 *h, struct exchange *e)
 {
     e->rule = gateway_body_rule(&e->x.request);
     e->x.request.body_kind = e->rule.kind;
+    if (exchange_is_hopeless(e)) {
+        h->last = true;
+        h->receiving = NULL;
+        e->keep_alive = false;
+        e->x.cut = true;
+        gateway_dispatch(&e->x);
+        return;
+    }
     if (e->content_length > e->rule.max) refuse_body(h, e, 413, EXCHANGE_TOO_LARGE);
 }
 

@@ -27,7 +27,7 @@ enum {
     RESETS_PER_S = 33,       /* ... and in the long run */
     BLOCK_FACTOR = 2,    /* a header block on the wire, against the limit of its list */
     FIELD_OVERHEAD = 32, /* RFC 9113, 6.5.2 */
-    RESPONSE_FIELDS = 8 + 8 /* ours, and a handler's */
+    RESPONSE_FIELDS = 10 + 8 /* ours, two of them with authentication, and a handler's */
 };
 
 struct http2 {
@@ -107,9 +107,14 @@ static void http2_respond(struct exchange *e, const struct http_response *r,
     snprintf(status, sizeof status, "%d", r->status);
     snprintf(length, sizeof length, "%llu", (unsigned long long)p->size);
     put_str(&f, ":status", status);
-    put_str(&f, "access-control-allow-headers", "Content-Type");
+    put_str(&f, "access-control-allow-headers",
+            o->auth ? "Content-Type, Authorization" : "Content-Type");
     put_str(&f, "access-control-allow-methods", "OPTIONS, GET, POST");
     if (o->allow_origin) put_str(&f, "access-control-allow-origin", o->allow_origin);
+    if (o->auth) {
+        put_str(&f, "access-control-allow-credentials", "true");
+        put_str(&f, "www-authenticate", "Basic realm=\"rqlite\"");
+    }
     put_str(&f, "x-rqlite-version", o->version ? o->version : "");
     put(&f, "date", hconn_set_date(c->set), CONN_DATE);
     if (r->content_type) put_str(&f, "content-type", r->content_type);
@@ -259,7 +264,9 @@ static bool begin_request(struct hconn *c, struct exchange *e, bool has_body)
     if (!has_body) return true;
     e->rule = gateway_body_rule(r);
     r->body_kind = e->rule.kind;
-    if (e->content_length > e->rule.max) {
+    if (exchange_is_hopeless(e)) {
+        e->x.cut = true; /* dropped as it comes; an early answer is missed by some */
+    } else if (e->content_length > e->rule.max) {
         http_respond_text(&e->x, 413, EXCHANGE_TOO_LARGE);
         return false;
     }
@@ -277,7 +284,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream,
 
     (void)flags;
     c->progress = true;
-    if (!e || e->x.answered) return 0;
+    if (!e || e->x.answered || e->x.cut) return 0;
     err = exchange_body(e, data, len, &why);
     if (err) http_respond_text(&e->x, err == ERR_TOO_BIG ? 413 : 500, why.text);
     return 0;

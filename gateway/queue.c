@@ -54,6 +54,7 @@ struct gateway_api {
     size_t n_waiting, bytes_waiting;
     struct list batch; /* those under way */
     size_t n_batch, batch_statements;
+    uint64_t sent_ns; /* when the batch under way was given to the backend */
     struct gateway_timer *flush_timer, *retry_timer; /* owned */
     bool flush_set, due, stopping, held, flying;
     unsigned stop_tries;
@@ -287,6 +288,28 @@ static bool worth_retrying(struct gateway_api *q, enum err code)
 }
 
 /* On thread 0: the call has ended. */
+/* For the slow-query log.  Whose statements they were is not known any more. */
+static void log_slow(const struct gateway_api *q)
+{
+    uint64_t limit_ns = q->gateway->options.slow_query_ns;
+    uint64_t took_ns = clock_mono_ns(clock_real()) - q->sent_ns;
+    const char *error = q->call.call.why.code ? q->call.call.why.text : NULL;
+    const struct logger_field fields[] = {
+        {.key = "duration", .type = LOGGER_DURATION, .number = took_ns},
+        {.key = "requests", .type = LOGGER_NUMBER, .number = q->n_batch},
+        {.key = "statements", .type = LOGGER_NUMBER, .number = q->batch_statements},
+        {.key = "error",
+         .type = LOGGER_STRING,
+         .text = error,
+         .len = error ? strlen(error) : 0},
+    };
+
+    if (limit_ns > 0 && took_ns >= limit_ns)
+        logger_event(q->gateway->logger, LOGGER_WARN, "http",
+                     "slow batch of queued writes", fields,
+                     sizeof fields / sizeof *fields);
+}
+
 static void batch_done(struct mail *m, void *taker)
 {
     struct gateway_api *q =
@@ -296,6 +319,7 @@ static void batch_done(struct mail *m, void *taker)
 
     (void)taker;
     q->flying = false;
+    log_slow(q);
     count_outcome(q, code);
     if (code && worth_retrying(q, code)) {
         gateway_timer_set(q->retry_timer, (q->stopping ? STOP_RETRY_MS : RETRY_MS) * MS);
@@ -371,6 +395,7 @@ static void batch_send(void *arg)
     q->call.call.own_authority = true;
     q->failed = 0;
     q->flying = true;
+    q->sent_ns = clock_mono_ns(clock_real());
     b->ops->execute(b, &q->call);
 }
 

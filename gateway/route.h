@@ -28,7 +28,8 @@ struct route {
     const char *path;
     enum route_match match;
     int methods;
-    enum permission permissions[2]; /* both are asked for */
+    uint32_t permissions; /* enum auth_permission: all are asked for, */
+    bool one_suffices;    /* or any of them */
     enum http_body_kind body;
     const char *type; /* Content-Type of an empty 401 or 405; NULL = none */
     int metric;       /* enum metric counted for each request; NO_METRIC = none */

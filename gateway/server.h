@@ -59,6 +59,7 @@ struct gateway {
     struct listener *listener; /* owned */
     struct mailbox *answers;   /* owned; what threads tell the one that stops them */
     atomic_size_t connections; /* of all threads */
+    _Atomic uint64_t last_backup_ns; /* wall clock; 0 = none since the start */
     atomic_bool stopping;
 };
 
@@ -97,7 +98,7 @@ void gateway_dispatch(struct http_exchange *x);
 
 /* route.c.  Asked before the first byte of a body is taken; all but the body is set.  max
  * is the limit in bytes, 0 = no body is wanted (one that comes is a 413). */
-struct http_body_rule gateway_body_rule(const struct http_request *r);
+struct http_body_rule gateway_body_rule(struct http_request *r);
 
 /* queue.c.  start: the threads exist but do not run yet, so timers and mail may be set up
  * for any. stop: on thread 0, while all threads still run: whatever waits for a later

@@ -51,7 +51,7 @@ enum { EXCHANGE_HEADERS = 24 };
 struct exchange {
     struct http_exchange x; /* first: the handlers know no more */
     struct list link;       /* in its connection, as long as attached */
-    struct hconn *conn;      /* NULL once detached */
+    struct hconn *conn;     /* NULL once detached */
     bool attached;          /* the transport is not through with it */
     bool dispatched;
     int status;         /* of the answer; 0 = none yet */
@@ -85,6 +85,8 @@ void exchange_pool_fini(struct exchange_pool *p);
 struct exchange *exchange_new(struct hconn *c);
 /* The transport is through with e (answered in full, or its connection is gone). */
 void exchange_detach(struct exchange *e);
+/* Is the body one that need not be taken in, since its sender will be refused? */
+bool exchange_is_hopeless(const struct exchange *e);
 /* The client left: on_gone() if a handler has it, then as above. */
 void exchange_gone(struct exchange *e);
 /* The request is complete: start its handler. */

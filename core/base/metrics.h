@@ -26,6 +26,7 @@ enum metric {
 enum metric_timer {
     TIMER_wal_sync, /* one sync of the log, writing included */
     TIMER_apply,    /* one batch of entries on the database, until it is committed */
+    TIMER_snapshot, /* one snapshot, until it is durable */
     TIMER_COUNT
 };
 

@@ -7,24 +7,9 @@
 
 #include "core/base/rand.h"
 #include "core/cluster/internal.h"
+#include "core/cluster/permit.h"
 #include "core/cluster/spool.h"
 #include "core/cluster/targets.h"
-
-enum err cluster_authorize(const struct cluster *cl, const char *user,
-                           const char *password, const char *perm)
-{
-    if (cl->o.authorize == NULL) return ERR_OK;
-    return cl->o.authorize(cl->o.authorize_arg, user, password, perm);
-}
-
-bool cluster_allows(struct cluster *cl, struct net_call *c, const char *perm)
-{
-    const struct net_meta *m = net_call_meta(c);
-
-    if (cluster_authorize(cl, m->user, m->password, perm) == ERR_OK) return true;
-    net_call_refuse(c, ERR_UNAUTHORIZED, "unauthorized");
-    return false;
-}
 
 /* --- mail ------------------------------------------------------------------------- */
 
@@ -71,18 +56,28 @@ void cluster_tick(struct cluster *cl)
 
 /* --- the service Cluster ---------------------------------------------------------- */
 
-static void on_join(struct net_call *c, const ProtobufCMessage *message)
+static void join(struct net_call *c, const ProtobufCMessage *message, uint32_t granted)
 {
     const Rqlite__JoinRequest *q = (const void *)message;
+
+    if (granted & (q->voter ? AUTH_JOIN : AUTH_JOIN_READ_ONLY))
+        membership_on_join(net_call_service_arg(c), c, q);
+    else
+        permit_refuse(c);
+}
+
+static void on_join(struct net_call *c, const ProtobufCMessage *message)
+{
     struct cluster *cl = net_call_service_arg(c);
-    const struct net_meta *m = net_call_meta(c);
 
     metrics_add(cl->o.metrics, METRIC_cluster_num_join_req, 1);
-    if (!q->voter &&
-        cluster_authorize(cl, m->user, m->password, "join-read-only") == ERR_OK)
-        membership_on_join(cl, c, q);
-    else if (cluster_allows(cl, c, q->voter ? "join" : "join-read-replica"))
-        membership_on_join(cl, c, q);
+    permit_then(cl, c, message, AUTH_JOIN | AUTH_JOIN_READ_ONLY, join);
+}
+
+static void notify(struct net_call *c, const ProtobufCMessage *message, uint32_t granted)
+{
+    (void)granted;
+    membership_on_notify(net_call_service_arg(c), c, (const void *)message);
 }
 
 static void on_notify(struct net_call *c, const ProtobufCMessage *message)
@@ -90,7 +85,14 @@ static void on_notify(struct net_call *c, const ProtobufCMessage *message)
     struct cluster *cl = net_call_service_arg(c);
 
     metrics_add(cl->o.metrics, METRIC_cluster_num_notify_req, 1);
-    if (cluster_allows(cl, c, "join")) membership_on_notify(cl, c, (const void *)message);
+    permit_then(cl, c, message, AUTH_JOIN, notify);
+}
+
+static void remove_node(struct net_call *c, const ProtobufCMessage *message,
+                        uint32_t granted)
+{
+    (void)granted;
+    membership_on_remove(net_call_service_arg(c), c, (const void *)message);
 }
 
 static void on_remove(struct net_call *c, const ProtobufCMessage *message)
@@ -98,8 +100,14 @@ static void on_remove(struct net_call *c, const ProtobufCMessage *message)
     struct cluster *cl = net_call_service_arg(c);
 
     metrics_add(cl->o.metrics, METRIC_cluster_num_remove_node_req, 1);
-    if (cluster_allows(cl, c, "remove"))
-        membership_on_remove(cl, c, (const void *)message);
+    permit_then(cl, c, message, AUTH_REMOVE, remove_node);
+}
+
+static void step_down(struct net_call *c, const ProtobufCMessage *message,
+                      uint32_t granted)
+{
+    (void)granted;
+    membership_on_step_down(net_call_service_arg(c), c, (const void *)message);
 }
 
 static void on_step_down(struct net_call *c, const ProtobufCMessage *message)
@@ -107,8 +115,7 @@ static void on_step_down(struct net_call *c, const ProtobufCMessage *message)
     struct cluster *cl = net_call_service_arg(c);
 
     metrics_add(cl->o.metrics, METRIC_cluster_num_stepdown_req, 1);
-    if (cluster_allows(cl, c, "leader-ops"))
-        membership_on_step_down(cl, c, (const void *)message);
+    permit_then(cl, c, message, AUTH_LEADER_OPS, step_down);
 }
 
 static const struct net_method cluster_methods[NET_CLUSTER_METHODS] = {
@@ -131,6 +138,7 @@ static enum err copy_options(struct cluster *cl, const struct cluster_options *o
     cl->o.raft_addr = arena_strdup(a, o->raft_addr);
     cl->o.api_url = arena_strdup(a, o->api_url ? o->api_url : "");
     cl->o.version = arena_strdup(a, o->version ? o->version : "");
+    if (o->join_as) cl->o.join_as = arena_strdup(a, o->join_as);
     if (cl->o.clock == NULL) cl->o.clock = clock_real();
     return arena_failed(a) ? why_set(why, ERR_NOMEM, "out of memory") : ERR_OK;
 }
@@ -162,6 +170,7 @@ static void init(struct cluster *cl, const struct cluster_options *o)
     list_init(&cl->asks);
     list_init(&cl->served);
     list_init(&cl->loads);
+    list_init(&cl->permits);
     list_init(&cl->transfers);
     answers_init(&cl->answers, serve_dropped);
     pthread_mutex_init(&cl->late_lock, NULL);
@@ -182,6 +191,8 @@ enum err cluster_new(struct cluster **out, const struct cluster_options *o,
     mo = (struct membership_options){.id = cl->o.id,
                                      .raft_addr = cl->o.raft_addr,
                                      .bootstrap_expect = o->bootstrap_expect,
+                                     .auth = cl->o.auth,
+                                     .join_as = cl->o.join_as,
                                      .reap_voter_ms = o->reap_voter_ms,
                                      .reap_replica_ms = o->reap_replica_ms,
                                      .node = cl->node,
@@ -195,6 +206,21 @@ enum err cluster_new(struct cluster **out, const struct cluster_options *o,
     }
     *out = cl;
     return ERR_OK;
+}
+
+static void deliver_status(struct mail *m, void *node)
+{
+    struct call_status *c = LIST_ITEM(m, struct call_status, call.mail);
+    struct cluster *cl = c->call.outer.cluster;
+
+    targets_status(cl, c->into);
+    node_status(node, c);
+}
+
+void cluster_status(struct cluster *cl, struct call_status *c)
+{
+    c->call.outer.cluster = cl;
+    if (!node_post(cl->node, &c->call.mail, deliver_status)) node_status(cl->node, c);
 }
 
 static void deliver_stop(struct mail *m, void *node)

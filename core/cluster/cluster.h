@@ -18,6 +18,7 @@
 
 #include "core/node/call.h"
 
+struct auth;
 struct clock;
 struct cluster; /* opaque */
 struct logger;
@@ -35,12 +36,10 @@ struct cluster_options {
     unsigned bootstrap_expect;               /* 0 = not by gathering */
     uint64_t reap_voter_ms, reap_replica_ms; /* 0 = never */
 
-    /* May this user do that here?  perm is a permission's name ("execute").  user and
-     * password may be NULL.  ERR_OK or ERR_UNAUTHORIZED.  Any thread.  NULL: everybody
+    /* Who may do what here; borrowed, and stopped before cluster_free().  NULL: everybody
      * may do everything. */
-    enum err (*authorize)(void *arg, const char *user, const char *password,
-                          const char *perm);
-    void *authorize_arg;
+    struct auth *auth;
+    const char *join_as; /* whose password this node asks others with; NULL = nobody's */
 
     const struct clock *clock;
     struct logger *logger;   /* may be NULL */
@@ -78,6 +77,9 @@ void cluster_load(struct cluster *cl, struct call_load *c);
 void cluster_backup(struct cluster *cl, struct call_backup *c);
 void cluster_remove(struct cluster *cl, struct call_remove *c);
 void cluster_step_down(struct cluster *cl, struct call_step_down *c);
+
+/* The node's status, and "http.cluster.conn_pool_stats" of the channels to others. */
+void cluster_status(struct cluster *cl, struct call_status *c);
 
 /* Every member asked for its details, at the same time. */
 void cluster_nodes(struct cluster *cl, struct call_nodes *c);

@@ -575,11 +575,14 @@ static enum err start_request(struct forward *f, struct net_request_options *o,
 static enum err start_exchange(struct forward *f, struct why *why)
 {
     const struct kind *k = &kinds[f->kind];
-    struct net_request_options o = {
-        .service = k->service == 2 ? &net_service_database : &net_service_cluster,
-        .method = k->method,
-        .meta = {.user = f->call->user, .password = f->call->password, .forwarded = true},
-        .user = f};
+    struct net_request_options o = {.service = k->service == 2 ? &net_service_database
+                                                               : &net_service_cluster,
+                                    .method = k->method,
+                                    .meta = {.user = f->call->user,
+                                             .password = f->call->password,
+                                             .node_authority = f->call->own_authority,
+                                             .forwarded = true},
+                                    .user = f};
     uint64_t now = cluster_now_ms(f->cl);
     enum err e = target_use(&f->target, f->cl, f->leader_id, why);
 

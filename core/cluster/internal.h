@@ -12,6 +12,7 @@
  *   targets.c     channels to other nodes
  *   spool.c       files on their way
  *   infos.c       what other nodes say of themselves: /nodes, /readyz, redirects
+ *   permit.c      who may do what
  *   membership.h  joining and what follows from it
  */
 #ifndef CORE_CLUSTER_INTERNAL_H
@@ -59,6 +60,7 @@ struct cluster {
     struct list asks;       /* infos.c */
     struct list served;     /* answers to other nodes; serve.c */
     struct list loads;      /* loads of theirs being carried out */
+    struct list permits;    /* calls whose callers are not known yet; permit.c */
     struct list transfers;  /* files to and from them; transfer.c */
     struct answers answers; /* serve.c */
     struct event *tick;     /* owned; goes while there are waiting or transfers */
@@ -79,12 +81,6 @@ static inline uint64_t cluster_now_ms(const struct cluster *cl)
 {
     return clock_mono_ns(cl->o.clock) / 1000000;
 }
-
-/* Is the caller of a method allowed to do perm?  ERR_UNAUTHORIZED. */
-enum err cluster_authorize(const struct cluster *cl, const char *user,
-                           const char *password, const char *perm);
-/* The same; false: the call has been refused. */
-bool cluster_allows(struct cluster *cl, struct net_call *c, const char *perm);
 
 /* Have deliver() run on the node thread, or in cluster_free() if that has ended.  Any
  * thread. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/auth/auth.h"
 #include "core/base/logger.h"
 #include "core/net/client.h"
 #include "core/node/node.h"
@@ -17,9 +18,7 @@ enum {
 };
 
 struct keeper {
-    struct node *node; /* borrowed */
-    struct logger *logger;
-    const char *id, *raft_addr;
+    struct keeper_options o;
     struct event *timer;         /* owned, as the next two */
     struct net_channel *channel; /* to the leader asked last */
     struct net_request *request; /* under way */
@@ -39,7 +38,7 @@ static void on_answer(struct net_request *r, const struct net_result *result)
 
     k->request = NULL;
     if (result->why.code)
-        logger_debug(k->logger, "cluster-join", "asking to vote: %s", result->why.text);
+        logger_debug(k->o.logger, "cluster-join", "asking to vote: %s", result->why.text);
 }
 
 static const struct net_request_events events = {.on_done = on_answer};
@@ -54,20 +53,30 @@ static void ask(struct keeper *k, const char *leader_addr)
                                      .events = &events,
                                      .user = k};
     Rqlite__JoinRequest q = RQLITE__JOIN_REQUEST__INIT;
+    char password[AUTH_PASSWORD_MAX + 1];
     struct node_progress mine;
 
-    node_progress(k->node, &mine);
-    q.id = (char *)k->id; /* packed, not changed */
-    q.addr = (char *)k->raft_addr;
+    if (k->o.auth && k->o.join_as &&
+        auth_password(k->o.auth, k->o.join_as, password) == ERR_OK) {
+        ro.meta.user = k->o.join_as;
+        ro.meta.password = password;
+    }
+    node_progress(k->o.node, &mine);
+    q.id = (char *)k->o.id; /* packed, not changed */
+    q.addr = (char *)k->o.raft_addr;
     q.voter = true;
     q.last_index = mine.last_index;
     q.cluster_id = mine.cluster_id;
     ro.message = &q.base;
     net_channel_free(k->channel);
     k->channel = NULL;
-    if (net_channel_new(&k->channel, node_net(k->node), &co, NULL) != ERR_OK) return;
+    if (net_channel_new(&k->channel, node_net(k->o.node), &co, NULL) != ERR_OK) {
+        explicit_bzero(password, sizeof password);
+        return;
+    }
     if (net_request_start(&k->request, k->channel, &ro, NULL) != ERR_OK)
         k->request = NULL;
+    explicit_bzero(password, sizeof password);
 }
 
 /* A member that may not vote yet. */
@@ -77,8 +86,8 @@ static bool is_non_voter(const struct keeper *k)
     struct raft_config members;
     bool yes = false;
 
-    if (node_members(k->node, &members) != ERR_OK) return false;
-    me = raft_config_find(&members, k->id);
+    if (node_members(k->o.node, &members) != ERR_OK) return false;
+    me = raft_config_find(&members, k->o.id);
     yes = me != NULL && !me->voter;
     raft_config_fini(&members);
     return yes;
@@ -94,25 +103,21 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     look_again(k);
     if (k->request) return;
     k->looks = is_non_voter(k) ? k->looks + 1 : 0;
-    if (k->looks < PATIENCE || !node_leader(k->node, id, sizeof id, addr, sizeof addr))
+    if (k->looks < PATIENCE || !node_leader(k->o.node, id, sizeof id, addr, sizeof addr))
         return;
     if (addr[0] != '\0') ask(k, addr);
 }
 
-enum err keeper_new(struct keeper **out, struct node *n, const char *id,
-                    const char *raft_addr, struct logger *logger, struct why *why)
+enum err keeper_new(struct keeper **out, const struct keeper_options *o, struct why *why)
 {
     struct keeper *k = calloc(1, sizeof *k);
 
-    if (k) k->timer = evtimer_new(node_base(n), on_timer, k);
+    if (k) k->timer = evtimer_new(node_base(o->node), on_timer, k);
     if (k == NULL || k->timer == NULL) {
         free(k);
         return why_set(why, ERR_NOMEM, "out of memory");
     }
-    k->node = n;
-    k->id = id;
-    k->raft_addr = raft_addr;
-    k->logger = logger;
+    k->o = *o;
     look_again(k);
     *out = k;
     return ERR_OK;

@@ -14,14 +14,21 @@
 
 #include "core/base/err.h"
 
+struct auth;
 struct keeper; /* opaque */
 struct logger;
 struct node;
 
-/* id and raft_addr are this node's, borrowed.  Between node_open() and node_start().  On
- * ERR_OK the caller owns *out. */
-MUST_USE enum err keeper_new(struct keeper **out, struct node *n, const char *id,
-                             const char *raft_addr, struct logger *logger,
+struct keeper_options { /* all borrowed */
+    struct node *node;
+    const char *id, *raft_addr; /* this node's */
+    struct auth *auth;          /* where join_as has its password; may be NULL */
+    const char *join_as;        /* NULL = nobody */
+    struct logger *logger;      /* may be NULL */
+};
+
+/* Between node_open() and node_start().  On ERR_OK the caller owns *out. */
+MUST_USE enum err keeper_new(struct keeper **out, const struct keeper_options *o,
                              struct why *why);
 /* After node_stop().  NULL is allowed. */
 void keeper_free(struct keeper *k);

@@ -56,8 +56,16 @@ enum err membership_new(struct membership **out, const struct membership_options
     e = arena_failed(&m->names) ? why_set(why, ERR_NOMEM, "out of memory") : ERR_OK;
     if (!e) e = resolver_new(&m->resolver, node_base(o->node), why);
     if (!e) e = promoter_new(&m->promoter, o->node, o->logger, why);
-    if (!e && node_wants_to_vote(o->node) && node_net(o->node))
-        e = keeper_new(&m->keeper, o->node, m->o.id, m->o.raft_addr, o->logger, why);
+    if (!e && node_wants_to_vote(o->node) && node_net(o->node)) {
+        struct keeper_options ko = {.node = o->node,
+                                    .id = m->o.id,
+                                    .raft_addr = m->o.raft_addr,
+                                    .auth = o->auth,
+                                    .join_as = o->join_as,
+                                    .logger = o->logger};
+
+        e = keeper_new(&m->keeper, &ko, why);
+    }
     if (!e && (o->reap_voter_ms || o->reap_replica_ms)) {
         struct reaper_options ro = {.node = o->node,
                                     .logger = o->logger,

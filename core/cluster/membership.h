@@ -21,6 +21,7 @@
 #include "core/node/call.h"
 #include "proto/cluster.pb-c.h"
 
+struct auth;
 struct gathering;
 struct cluster; /* core/cluster/internal.h; has one of these as c->membership */
 struct logger;
@@ -32,6 +33,9 @@ struct membership_options {                  /* texts are copied */
     const char *id, *raft_addr;              /* this node's */
     unsigned bootstrap_expect;               /* 0: notifies are ignored */
     uint64_t reap_voter_ms, reap_replica_ms; /* 0 = never */
+
+    struct auth *auth;   /* borrowed; where join_as has its password; NULL = none */
+    const char *join_as; /* who asks for a vote; borrowed; NULL = nobody */
 
     struct node *node;       /* borrowed, as the next two */
     struct logger *logger;   /* may be NULL */

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "core/base/pb.h"
+#include "core/cluster/permit.h"
 
 enum {
     AHEAD_MAX = 4,               /* pieces of RESULTS_BATCH_BYTES */
@@ -436,7 +437,7 @@ static void give_to(struct work *w, struct net_call *c, const struct answers_id 
     attach(w->answer, c);
 }
 
-static void on_execute(struct net_call *c, const ProtobufCMessage *message)
+static void execute(struct net_call *c, const ProtobufCMessage *message, uint32_t granted)
 {
     struct cluster *cl = net_call_service_arg(c);
     struct answers_id id;
@@ -446,9 +447,8 @@ static void on_execute(struct net_call *c, const ProtobufCMessage *message)
     size_t len;
 
     (void)message; /* well-formed; the log takes it as it is */
-    metrics_add(cl->o.metrics, METRIC_cluster_num_execute_req, 1);
-    if (!open_here(cl, c) || !cluster_allows(cl, c, "execute")) return;
-    if (!is_new(cl, c, &id, &has_id)) return;
+    (void)granted;
+    if (!open_here(cl, c) || !is_new(cl, c, &id, &has_id)) return;
     w = work_new(cl, WORK_EXECUTE);
     bytes = net_call_bytes(c, &len);
     if (w) w->u.execute.request = blob_new(len + CALL_SPARE);
@@ -464,6 +464,14 @@ static void on_execute(struct net_call *c, const ProtobufCMessage *message)
     node_execute(cl->node, &w->u.execute);
 }
 
+static void on_execute(struct net_call *c, const ProtobufCMessage *message)
+{
+    struct cluster *cl = net_call_service_arg(c);
+
+    metrics_add(cl->o.metrics, METRIC_cluster_num_execute_req, 1);
+    permit_then(cl, c, message, AUTH_EXECUTE, execute);
+}
+
 /* The request outlives its call here, should the caller go: so it is decoded again. */
 static bool decode_query(struct work *w, const struct net_call *c, struct why *why)
 {
@@ -474,7 +482,7 @@ static bool decode_query(struct work *w, const struct net_call *c, struct why *w
                      bytes, len, why) == ERR_OK;
 }
 
-static void on_query(struct net_call *c, const ProtobufCMessage *message)
+static void query(struct net_call *c, const ProtobufCMessage *message, uint32_t granted)
 {
     struct cluster *cl = net_call_service_arg(c);
     struct answers_id id;
@@ -483,7 +491,7 @@ static void on_query(struct net_call *c, const ProtobufCMessage *message)
     bool has_id, rows;
 
     (void)message;
-    if (!open_here(cl, c) || !is_new(cl, c, &id, &has_id)) return;
+    if (!open_here(cl, c)) return;
     w = work_new(cl, WORK_QUERY);
     if (w == NULL) {
         net_call_refuse(c, ERR_NOMEM, "out of memory");
@@ -497,7 +505,12 @@ static void on_query(struct net_call *c, const ProtobufCMessage *message)
     rows = w->u.query.request->rows;
     metrics_add(cl->o.metrics,
                 rows ? METRIC_cluster_num_request_req : METRIC_cluster_num_query_req, 1);
-    if (!cluster_allows(cl, c, "query") || (rows && !cluster_allows(cl, c, "execute"))) {
+    if (!(granted & AUTH_QUERY) || (rows && !(granted & AUTH_EXECUTE))) {
+        work_abandon(w);
+        permit_refuse(c);
+        return;
+    }
+    if (!is_new(cl, c, &id, &has_id)) {
         work_abandon(w);
         return;
     }
@@ -508,6 +521,12 @@ static void on_query(struct net_call *c, const ProtobufCMessage *message)
         node_request(cl->node, &w->u.query);
     else
         node_query(cl->node, &w->u.query);
+}
+
+/* What is wanted depends on the message, which is decoded once the caller is known. */
+static void on_query(struct net_call *c, const ProtobufCMessage *message)
+{
+    permit_then(net_call_service_arg(c), c, message, AUTH_QUERY | AUTH_EXECUTE, query);
 }
 
 static void start_load(struct cluster *cl, struct net_call *c, int fd, uint64_t size,
@@ -548,7 +567,7 @@ static bool write_all(int fd, const uint8_t *data, size_t len)
     return true;
 }
 
-static void on_script(struct net_call *c, const ProtobufCMessage *message)
+static void script(struct net_call *c, const ProtobufCMessage *message, uint32_t granted)
 {
     const Rqlite__ScriptRequest *q = (const void *)message;
     struct cluster *cl = net_call_service_arg(c);
@@ -557,9 +576,8 @@ static void on_script(struct net_call *c, const ProtobufCMessage *message)
     bool has_id;
     int fd;
 
-    metrics_add(cl->o.metrics, METRIC_cluster_num_load_req, 1);
-    if (!open_here(cl, c) || !cluster_allows(cl, c, "load")) return;
-    if (!is_new(cl, c, &id, &has_id)) return;
+    (void)granted;
+    if (!open_here(cl, c) || !is_new(cl, c, &id, &has_id)) return;
     fd = memfd_create("script", MFD_CLOEXEC);
     if (fd < 0) {
         net_call_refuse(c, ERR_IO, "no file for the script");
@@ -572,6 +590,14 @@ static void on_script(struct net_call *c, const ProtobufCMessage *message)
         return;
     }
     start_load(cl, c, fd, q->sql.len, true, has_id ? &id : NULL);
+}
+
+static void on_script(struct net_call *c, const ProtobufCMessage *message)
+{
+    struct cluster *cl = net_call_service_arg(c);
+
+    metrics_add(cl->o.metrics, METRIC_cluster_num_load_req, 1);
+    permit_then(cl, c, message, AUTH_LOAD, script);
 }
 
 const struct net_method serve_methods[NET_DATABASE_METHODS] = {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/doc.h"
 #include "core/cluster/internal.h"
 
 static void on_state(void *arg, bool up, const struct why *why)
@@ -109,6 +110,29 @@ void target_cause(struct why *why)
     }
     if (last && last > text) last[1] = (char)tolower((unsigned char)last[1]);
     (void)why_set(why, why->code, "%s", text);
+}
+
+void targets_status(const struct cluster *cl, struct doc *root)
+{
+    struct doc *into = NULL;
+
+    for (struct list *l = cl->targets.next; l != &cl->targets; l = l->next) {
+        const struct target *t = LIST_ITEM(l, struct target, link);
+        const struct net_channel *known = t->call ? t->call : t->bulk;
+        unsigned open = 0;
+        struct doc *d;
+
+        if (!known || (into && doc_get(into, net_channel_address(known)))) continue;
+        if (!into)
+            into = doc_add_object(doc_add_object(doc_add_object(root, "http"), "cluster"),
+                                  "conn_pool_stats");
+        if (t->call && net_channel_up(t->call)) open++;
+        if (t->bulk && net_channel_up(t->bulk)) open++;
+        d = doc_add_object(into, net_channel_address(known));
+        doc_add_uint(d, "idle", t->users == 0 ? open : 0);
+        doc_add_uint(d, "max_open_connections", 2);
+        doc_add_uint(d, "open_connections", open);
+    }
 }
 
 void targets_close(struct cluster *cl)

@@ -15,6 +15,7 @@
 #include "core/raft/raft.h"
 
 struct cluster;
+struct doc;
 
 struct target {
     struct list link;
@@ -40,6 +41,10 @@ MUST_USE enum err target_channel(struct net_channel **out, struct target *t,
 /* Word a failure to reach a node as clients know it: "dial tcp 10.0.0.2:4002: connect:
  * connection refused". */
 void target_cause(struct why *why);
+
+/* Add http.cluster.conn_pool_stats to the root of /status, with a member for each address
+ * that a channel leads to (HTTP API 12.2), if there is any. */
+void targets_status(const struct cluster *cl, struct doc *root);
 
 /* Close all: requests left fail before this returns.  Nobody may ask for more. */
 void targets_close(struct cluster *cl);

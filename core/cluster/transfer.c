@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/cluster/permit.h"
 #include "core/cluster/serve.h"
 #include "core/cluster/spool.h"
 
@@ -172,17 +173,30 @@ static bool leads(struct cluster *cl, struct net_call *c)
     return false;
 }
 
-void transfer_on_load(struct net_call *c, const ProtobufCMessage *message)
+static void begin_load(struct net_call *c, const ProtobufCMessage *message,
+                       uint32_t granted)
 {
     struct cluster *cl = net_call_service_arg(c);
     struct why why = {0};
     struct transfer *t;
 
     (void)message;
-    metrics_add(cl->o.metrics, METRIC_cluster_num_load_req, 1);
-    if (!cluster_allows(cl, c, "load") || !leads(cl, c)) return;
+    (void)granted;
+    if (!leads(cl, c)) return;
     t = transfer_new(cl, c, &load_events);
-    if (t && spool_file(cl, &t->fd, &why) != ERR_OK) end(t, why.code, why.text);
+    if (t == NULL) return;
+    if (spool_file(cl, &t->fd, &why) != ERR_OK)
+        end(t, why.code, why.text);
+    else
+        net_call_resume(c);
+}
+
+void transfer_on_load(struct net_call *c, const ProtobufCMessage *message)
+{
+    struct cluster *cl = net_call_service_arg(c);
+
+    metrics_add(cl->o.metrics, METRIC_cluster_num_load_req, 1);
+    permit_then(cl, c, message, AUTH_LOAD, begin_load);
 }
 
 /* --- backup ----------------------------------------------------------------------- */
@@ -280,15 +294,16 @@ static enum db_backup_format format_of(Rqlite__BackupRequest__Format f)
     }
 }
 
-void transfer_on_backup(struct net_call *c, const ProtobufCMessage *message)
+static void begin_backup(struct net_call *c, const ProtobufCMessage *message,
+                         uint32_t granted)
 {
     const Rqlite__BackupRequest *q = (const void *)message;
     struct cluster *cl = net_call_service_arg(c);
     const char **tables = NULL;
     struct transfer *t;
 
-    metrics_add(cl->o.metrics, METRIC_cluster_num_backup_req, 1);
-    if (!cluster_allows(cl, c, "backup") || !leads(cl, c)) return;
+    (void)granted;
+    if (!leads(cl, c)) return;
     if (q->n_tables > 0) {
         tables = arena_calloc(net_call_arena(c), q->n_tables + 1, sizeof *tables);
         if (tables == NULL) {
@@ -306,6 +321,14 @@ void transfer_on_backup(struct net_call *c, const ProtobufCMessage *message)
     t->backup.fd = -1;
     cluster_tick(cl);
     node_backup(cl->node, &t->backup);
+}
+
+void transfer_on_backup(struct net_call *c, const ProtobufCMessage *message)
+{
+    struct cluster *cl = net_call_service_arg(c);
+
+    metrics_add(cl->o.metrics, METRIC_cluster_num_backup_req, 1);
+    permit_then(cl, c, message, AUTH_BACKUP, begin_backup);
 }
 
 /* --- while it lasts, and the end -------------------------------------------------- */

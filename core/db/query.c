@@ -124,12 +124,24 @@ struct query {
     bool stop;           /* the sink takes no more */
 };
 
+static void fail_text(struct query *q, bool read_side, const char *text)
+{
+    metrics_add(q->c->db->metrics, METRIC_db_query_errors, 1);
+    db_sink_error(q->sink, read_side, text);
+}
+
+static void fail_sqlite(struct query *q, int rc, bool read_side)
+{
+    metrics_add(q->c->db->metrics, METRIC_db_query_errors, 1);
+    db_sink_sqlite_error(q->c, rc, read_side, q->sink);
+}
+
 static void fail_step(struct query *q, int rc)
 {
     if (q->c->timed_out)
-        db_sink_error(q->sink, true, TIMED_OUT);
+        fail_text(q, true, TIMED_OUT);
     else
-        db_sink_sqlite_error(q->c, rc, true, q->sink);
+        fail_sqlite(q, rc, true);
 }
 
 /* Step to the end; rows go to the sink if this is the last piece of its string. */
@@ -142,7 +154,7 @@ static bool run_rows(struct query *q, struct db_prep *p, bool last)
         return false;
     }
     if (last && !db_sink_columns(p, q->req->qualify_columns, q->sink)) {
-        db_sink_error(q->sink, true, sqlite3_errstr(SQLITE_NOMEM));
+        fail_text(q, true, sqlite3_errstr(SQLITE_NOMEM));
         return false;
     }
     while (rc == SQLITE_ROW) {
@@ -172,11 +184,11 @@ static bool run_piece(struct query *q, struct db_prep *p, const struct db_bindin
         return true;
     }
     if (!(p->flags & PREP_READ)) {
-        db_sink_error(q->sink, true, REFUSED);
+        fail_text(q, true, REFUSED);
         return false;
     }
     if (!db_bind(q->c, p, b, used, text)) {
-        db_sink_error(q->sink, true, text);
+        fail_text(q, true, text);
         return false;
     }
     return run_rows(q, p, last);
@@ -192,11 +204,11 @@ static void run_string(struct query *q, const struct db_stmt *in)
 
     if (in->sql_len == 0) return;
     if (q->c->timed_out) {
-        db_sink_error(q->sink, true, TIMED_OUT);
+        fail_text(q, true, TIMED_OUT);
         return;
     }
     if (!db_binding_init(&b, in, true, q->req->limited, text)) {
-        db_sink_error(q->sink, true, text);
+        fail_text(q, true, text);
         return;
     }
     do {
@@ -206,9 +218,9 @@ static void run_string(struct query *q, const struct db_stmt *in)
         if (rc != SQLITE_OK) {
             bool refused = (rc & 0xff) == SQLITE_AUTH && q->c->seen.pragma_refused;
             if (refused)
-                db_sink_error(q->sink, !q->req->rows, "disallowed pragma");
+                fail_text(q, !q->req->rows, "disallowed pragma");
             else
-                db_sink_sqlite_error(q->c, rc, !q->req->rows, q->sink);
+                fail_sqlite(q, rc, !q->req->rows);
             return;
         }
         last = db_text_blank(tail, end);

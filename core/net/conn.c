@@ -548,6 +548,7 @@ static bool take_frame(struct conn *c, struct evbuffer *in)
         return false;
     }
     if (len - sizeof header < f.length) return false;
+    c->net->stats.bytes_in += sizeof header + f.length;
     evbuffer_drain(in, sizeof header);
     after = len - sizeof header - f.length;
     if ((f.flags & FRAME_CHECKED) &&

@@ -21,7 +21,8 @@
  *             18  node id, address, software: each u16 length and bytes
  *
  *   call       0  u16  length of the metadata after these two bytes
- *              2  u8   1 = forwarded, 2 = user given, 4 = password given
+ *              2  u8   1 = forwarded, 2 = user given, 4 = password given,
+ *                  8 = by the node's own authority
  *              3  u64  nanoseconds left, 0 = no limit
  *             11  u64  call id, first half
  *             19  u64  second half
@@ -44,7 +45,7 @@
 const uint8_t frame_preface[FRAME_PREFACE_BYTES] = {0x89, 'R', 'Q', 'L',
                                                     'N',  'E', 'T', '\n'};
 
-enum { META_FORWARDED = 1, META_USER = 2, META_PASSWORD = 4 };
+enum { META_FORWARDED = 1, META_USER = 2, META_PASSWORD = 4, META_NODE = 8 };
 
 /* --- header ----------------------------------------------------------------------- */
 
@@ -247,7 +248,8 @@ size_t frame_put_meta(uint8_t *out, const struct net_meta *m)
     uint8_t *p = out + 27;
 
     out[2] = (uint8_t)((m->forwarded ? META_FORWARDED : 0) | (m->user ? META_USER : 0) |
-                       (m->password ? META_PASSWORD : 0));
+                       (m->password ? META_PASSWORD : 0) |
+                       (m->node_authority ? META_NODE : 0));
     put_le64(out + 3, m->timeout_ns);
     put_le64(out + 11, m->call_id[0]);
     put_le64(out + 19, m->call_id[1]);
@@ -291,6 +293,7 @@ enum err frame_get_meta(struct net_meta *out, struct arena *a, const void *body,
     reader_init(&r, block, block_len);
     flags = read_u8(&r);
     out->forwarded = (flags & META_FORWARDED) != 0;
+    out->node_authority = (flags & META_NODE) != 0;
     out->timeout_ns = read_le64(&r);
     out->call_id[0] = read_le64(&r);
     out->call_id[1] = read_le64(&r);

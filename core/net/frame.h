@@ -114,6 +114,7 @@ struct net_meta { /* of a call; texts may be NULL */
     uint64_t
         timeout_ns; /* for the whole call, 0 = none; the receiver sees what is left */
     uint64_t call_id[2]; /* the same in each repetition of a call; 0,0 = none */
+    bool node_authority; /* the caller is a member that has checked who wants this */
     bool forwarded; /* came from a node that passed it on: not to be passed on again */
 };
 

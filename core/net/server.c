@@ -57,6 +57,9 @@ struct net_call {
     struct arena message; /* a streamed message's */
     const uint8_t *bytes; /* of the message being handed out */
     size_t len;
+    const uint8_t
+        *kept; /* the same, in the arena; NULL: net_call_keep() was not called */
+    size_t kept_len;
     const struct net_call_events *events; /* may be NULL */
     void *user;
     bool started; /* on_call() was called: the handler ends it */
@@ -625,8 +628,25 @@ struct arena *net_call_arena(struct net_call *c)
 
 const uint8_t *net_call_bytes(const struct net_call *c, size_t *len)
 {
+    if (c->bytes == NULL && c->kept) {
+        *len = c->kept_len;
+        return c->kept;
+    }
     *len = c->len;
     return c->bytes;
+}
+
+enum err net_call_keep(struct net_call *c)
+{
+    uint8_t *copy;
+
+    if (c->bytes == NULL || c->kept) return ERR_OK;
+    copy = arena_alloc(&c->arena, c->len ? c->len : 1);
+    if (copy == NULL) return ERR_NOMEM;
+    if (c->len > 0) memcpy(copy, c->bytes, c->len);
+    c->kept = copy;
+    c->kept_len = c->len;
+    return ERR_OK;
 }
 
 bool net_call_writable(struct net_call *c)

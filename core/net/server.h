@@ -96,8 +96,12 @@ net_call_deadline_ns(const struct net_call *c); /* of clock_real(); UINT64_MAX =
 /* Dies with the call.  The message of a method without input stream is in it. */
 struct arena *net_call_arena(struct net_call *c);
 
-/* In on_call() and on_message(): the encoded message.  Borrowed until that returns. */
+/* In on_call() and on_message(): the encoded message.  Borrowed until that returns,
+ * unless net_call_keep() was called. */
 const uint8_t *net_call_bytes(const struct net_call *c, size_t *len);
+
+/* Keep them until the call ends, for a handler that decides later.  ERR_NOMEM. */
+MUST_USE enum err net_call_keep(struct net_call *c);
 
 /* May more be sent without piling up?  If not, on_writable() will tell. */
 bool net_call_writable(struct net_call *c);

@@ -3,6 +3,7 @@
  * figures: numbers for /metrics that have no place in /status.
  */
 #include "core/base/doc.h"
+#include "core/net/net.h"
 #include "core/node/internal.h"
 #include "core/node/peers.h"
 
@@ -17,6 +18,26 @@ static void add_peer(struct node *n, struct doc *list, const struct node_peer *p
     doc_add_bool(d, "connected", n->peers && peers_up(n->peers, p->id));
     if (p->silent_ms != UINT64_MAX)
         doc_add_real(d, "silent_seconds", (double)p->silent_ms / 1e3);
+}
+
+/* The Raft port. */
+static void add_net(struct node *n, struct doc *into)
+{
+    struct net_stats s;
+
+    if (!n->net) return;
+    net_stats(n->net, &s);
+    doc_add_uint(into, "connections", s.connections);
+    doc_add_uint(into, "accepted", s.accepted);
+    doc_add_uint(into, "dialed", s.dialed);
+    doc_add_uint(into, "dial_failed", s.dial_failed);
+    doc_add_uint(into, "lost", s.lost);
+    doc_add_uint(into, "bytes_in", s.bytes_in);
+    doc_add_uint(into, "bytes_out", s.bytes_out);
+    doc_add_uint(into, "calls_in", s.calls_in);
+    doc_add_uint(into, "calls_out", s.calls_out);
+    doc_add_uint(into, "calls_failed", s.calls_failed);
+    doc_add_uint(into, "queued_bytes", s.queued_bytes);
 }
 
 struct peer_list {
@@ -47,6 +68,7 @@ void figures_from_node(struct node *n, struct doc *store)
         doc_add_real(d, "last_contact_seconds",
                      now_ms > heard_ms ? (double)(now_ms - heard_ms) / 1e3 : 0);
     doc_add_real(d, "apply_lag_seconds", (double)atomic_load(&n->lag_ns) / 1e9);
+    add_net(n, doc_add_object(d, "net"));
     readers_stats(n->readers, &rs);
     doc_add_uint(d, "readers", rs.threads);
     doc_add_uint(d, "readers_busy", rs.busy);

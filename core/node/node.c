@@ -108,13 +108,16 @@ static void note_lag(struct node *n, uint64_t taken_ns)
 
 static enum err apply_timed(struct node *n, struct mail *jobs, struct why *why)
 {
-    uint64_t begun_ns = clock_mono_ns(n->o.clock);
+    uint64_t begun_ns = clock_mono_ns(n->o.clock), took_ns;
     enum err e;
 
     atomic_store_explicit(&n->applying, true, memory_order_relaxed);
     e = applier_run(n->applier, jobs, why);
     atomic_store_explicit(&n->applying, false, memory_order_relaxed);
-    metrics_time(n->o.metrics, TIMER_apply, clock_mono_ns(n->o.clock) - begun_ns);
+    took_ns = clock_mono_ns(n->o.clock) - begun_ns;
+    metrics_time(n->o.metrics, TIMER_apply, took_ns);
+    metrics_add(n->o.metrics, METRIC_store_fsm_apply_duration_us,
+                (int64_t)(took_ns / 1000));
     return e;
 }
 
@@ -586,6 +589,7 @@ static enum err on_hello(void *arg, const struct net_hello *peer, struct why *wh
 {
     struct node *n = arg;
 
+    metrics_add(n->o.metrics, METRIC_mux_num_connections_handled, 1);
     if (peer->class != NET_RAFT || peer->cluster_id == 0 || n->cluster_id != 0)
         return ERR_OK;
     return node_set_cluster_id(n, peer->cluster_id, why);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/auth/auth.h"
 #include "core/base/clock.h"
 #include "core/base/list.h"
 #include "core/base/logger.h"
@@ -140,6 +141,16 @@ static void catch_up(struct server *s, const struct join_options *o)
     }
 }
 
+/* As the user of -join-as, if its password is known; else anonymously. */
+static void log_in(struct server *s, struct asker *a,
+                   char password[AUTH_PASSWORD_MAX + 1])
+{
+    if (!*s->opt->join_as || s->auth == NULL) return;
+    if (auth_password(s->auth, s->opt->join_as, password) != ERR_OK) return;
+    a->user = s->opt->join_as;
+    a->password = password;
+}
+
 static enum err form(struct server *s, bool member, struct why *why)
 {
     const struct options *opt = s->opt;
@@ -163,19 +174,19 @@ static enum err form(struct server *s, bool member, struct why *why)
         .member = member,
         .timeout_ns = (uint64_t)opt->bootstrap_expect_timeout_ns,
     };
+    char password[AUTH_PASSWORD_MAX + 1];
     struct address *targets = NULL;
     enum err e = read_targets(opt, &targets, &jo.n, why);
 
     if (e) return e;
     jo.targets = targets;
-    if (*opt->join_as)
-        logger_info(s->logger, "rqlited",
-                    "flag -join-as is not available yet, joining anonymously");
+    log_in(s, &jo.asker, password);
     if (opt->bootstrap_expect > 0)
         e = bootstrap_group(&bo, why);
     else
         e = join(s, &jo, member, why);
     if (!e && !member) catch_up(s, &jo);
+    explicit_bzero(password, sizeof password);
     free(targets);
     return e;
 }
@@ -298,10 +309,12 @@ static bool wait_for_leader(struct server *s, char *id, char *addr)
 
 static enum err remove_once(struct server *s, struct why *why)
 {
-    const struct asker asker = {
+    struct asker asker = {
         .node = s->node, .connect_ms = REMOVE_PAUSE_MS * 4, .cancel_fd = -1};
     Rqlite__RemoveRequest q = RQLITE__REMOVE_REQUEST__INIT;
     char id[RAFT_ID_MAX + 1], addr[RAFT_ADDR_MAX + 1];
+    char password[AUTH_PASSWORD_MAX + 1];
+    enum err e;
 
     if (!wait_for_leader(s, id, addr))
         return why_set(why, ERR_NO_LEADER, "no leader found");
@@ -309,7 +322,10 @@ static enum err remove_once(struct server *s, struct why *why)
                 "removing node %s from cluster via leader at %s", s->dir.node_id, addr);
     if (strcmp(id, s->dir.node_id) == 0) return remove_here(s, why);
     q.id = (char *)s->dir.node_id; /* packed, not changed */
-    return ask_remove(&asker, addr, &q, why);
+    log_in(s, &asker, password);
+    e = ask_remove(&asker, addr, &q, why);
+    explicit_bzero(password, sizeof password);
+    return e;
 }
 
 /* The leader answers when the removal is committed.  The own configuration is not looked

@@ -107,7 +107,7 @@ static void do_status(struct backend *b, struct call_status *c)
 
     l->add_status(l->arg, c->into);
     if (n) {
-        node_status(n, c);
+        cluster_status(cluster_of(b), c);
         return;
     }
     doc_add_bool(doc_add_object(c->into, "store"), "open", false);

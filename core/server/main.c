@@ -53,6 +53,7 @@ int main(int argc, char **argv)
     if (!e) e = server_load_certificates(&server, &why);
     if (!e) e = server_take_data_dir(&server, &why);
     if (!e) e = server_listen_peers(&server, &why);
+    if (!e) e = server_open_auth(&server, &why);
     if (!e) e = server_listen_http(&server, &why); /* up early: /readyz says "not yet" */
     if (!e) e = server_open_node(&server, &why);
     if (!e) e = server_form_cluster(&server, &why);

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/auth/auth.h"
 #include "core/base/buf.h"
 #include "core/base/clock.h"
 #include "core/base/io.h"
@@ -86,7 +87,7 @@ enum err server_begin(struct server *s, const struct options *opt,
         logger_set_format(s->logger, LOGGER_JSON);
     if (!e) e = metrics_new(&s->metrics);
     if (e) return why_set(why, e, "out of memory");
-    e = signals_open(&s->signals, s->logger, why);
+    e = signals_open(&s->signals, s->logger, *opt->auth != '\0', why);
     if (e) return e;
     about_greet(s->logger, argv);
     log_flags_without_effect(s);
@@ -282,6 +283,49 @@ static void format_bound(const char *addr, unsigned port, char *out, size_t cap)
     if (colon) snprintf(colon + 1, cap - (size_t)(colon + 1 - out), "%u", port);
 }
 
+/* --- users ------------------------------------------------------------------------ */
+
+static void on_hangup(void *arg)
+{
+    auth_reload(arg);
+}
+
+/* Joining needs what the user would type. */
+static enum err check_join_as(struct server *s, struct why *why)
+{
+    const struct options *o = s->opt;
+    char password[AUTH_PASSWORD_MAX + 1];
+    enum err e;
+
+    if (!*o->join_as) return ERR_OK;
+    e = s->auth ? auth_password(s->auth, o->join_as, password) : ERR_NOT_FOUND;
+    explicit_bzero(password, sizeof password);
+    if (e == ERR_UNSUPPORTED)
+        return why_set(why, ERR_INVALID,
+                       "-join-as %s: the password in %s is a hash, but other nodes have "
+                       "to be told it in clear text",
+                       o->join_as, o->auth);
+    if (e)
+        logger_warn(s->logger, "rqlited",
+                    "no password for -join-as %s in a credentials file, joining "
+                    "anonymously",
+                    o->join_as);
+    return ERR_OK;
+}
+
+enum err server_open_auth(struct server *s, struct why *why)
+{
+    enum err e;
+
+    if (*s->opt->auth) {
+        e = auth_open(&s->auth, s->opt->auth, s->logger, why);
+        if (e) return err_wrap(why, e, "failed to get credential store");
+        signals_on_hangup(s->signals, on_hangup, s->auth);
+    }
+    e = check_join_as(s, why);
+    return server_step_end(s, e, why);
+}
+
 /* --- HTTP ------------------------------------------------------------------------- */
 
 static void log_http(struct server *s)
@@ -309,6 +353,7 @@ enum err server_listen_http(struct server *s, struct why *why)
         .tls_key = opt->http_key,
         .tls_ca = opt->http_ca_cert,
         .tls_verify_client = opt->http_verify_client,
+        .auth = s->auth,
         .logger = s->logger,
         .metrics = s->metrics,
         .version = about_version(),
@@ -435,6 +480,8 @@ static enum err open_cluster(struct server *s, struct why *why)
             opt->bootstrap_expect > 0 ? (unsigned)opt->bootstrap_expect : 0,
         .reap_voter_ms = (uint64_t)opt->raft_reap_node_timeout_ns / 1000000,
         .reap_replica_ms = (uint64_t)opt->raft_reap_read_only_node_timeout_ns / 1000000,
+        .auth = s->auth,
+        .join_as = *opt->join_as ? opt->join_as : NULL,
         .clock = clock_real(),
         .logger = s->logger,
         .metrics = s->metrics,
@@ -594,6 +641,7 @@ void server_close(struct server *s)
     server_stop_http(s);
     close_fd(&s->raft_fd);
     stop_node(s);
+    auth_stop(s->auth); /* nobody waits for a password any more */
     gateway_free(s->gateway);
     local_backend_free(s->backend);
     cluster_free(s->cluster);
@@ -602,7 +650,8 @@ void server_close(struct server *s)
     tls_free(s->node_tls);
     extensions_close(&s->extensions);
     datadir_close(&s->dir);
-    signals_close(s->signals);
+    signals_close(s->signals); /* they may reload users */
+    auth_free(s->auth);
     if (s->serving) logger_info(s->logger, "rqlited", "rqlite server stopped");
     metrics_free(s->metrics);
     logger_free(s->logger);

@@ -16,6 +16,7 @@
 #include "core/server/extensions.h"
 #include "core/server/status.h"
 
+struct auth;
 struct cluster;
 struct gateway;
 struct local_backend;
@@ -34,6 +35,7 @@ struct server {
     struct signals *signals;
     struct datadir dir;
     struct extensions extensions;
+    struct auth *auth; /* NULL without -auth */
     struct status_source status;
     struct tls *http_tls, *node_tls; /* NULL = clear text */
     struct local_backend *backend;   /* the gateway's way to the node */
@@ -61,6 +63,9 @@ MUST_USE enum err server_take_data_dir(struct server *s, struct why *why);
 
 /* The Raft port. */
 MUST_USE enum err server_listen_peers(struct server *s, struct why *why);
+
+/* Who may do what: the users of -auth, if it is given. */
+MUST_USE enum err server_open_auth(struct server *s, struct why *why);
 
 /* The HTTP port.  Until the node is open, requests are answered by "not open". */
 MUST_USE enum err server_listen_http(struct server *s, struct why *why);

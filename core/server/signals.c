@@ -27,10 +27,13 @@ struct signals {
     int stop_fd;   /* readable once a signal has arrived */
     int quit_fd;   /* ends our thread */
     atomic_bool started, received;
+    void *hangup_arg; /* set before the next, which is NULL until then */
+    void (*_Atomic on_hangup)(void *arg);
 };
 
 static const char *signal_name(int number)
 {
+    if (number == SIGHUP) return "hangup";
     return number == SIGINT ? "interrupt" : "terminated";
 }
 
@@ -57,6 +60,13 @@ static int patience_ms(const struct signals *s, uint64_t first_ms)
     return waited >= START_GRACE_MS ? 0 : (int)(START_GRACE_MS - waited);
 }
 
+static void hang_up(struct signals *s)
+{
+    void (*on_hangup)(void *arg) = atomic_load(&s->on_hangup);
+
+    if (on_hangup) on_hangup(s->hangup_arg);
+}
+
 static void *signals_thread(void *arg)
 {
     struct signals *s = arg;
@@ -77,6 +87,10 @@ static void *signals_thread(void *arg)
             continue;
         logger_info(s->logger, "rqlited", "received signal \"%s\"",
                     signal_name((int)info.ssi_signo));
+        if (info.ssi_signo == SIGHUP) {
+            hang_up(s);
+            continue;
+        }
         if (first_ms == 0) {
             first_ms = now_ms();
             atomic_store(&s->received, true);
@@ -88,7 +102,8 @@ static void *signals_thread(void *arg)
     }
 }
 
-enum err signals_open(struct signals **out, struct logger *logger, struct why *why)
+enum err signals_open(struct signals **out, struct logger *logger, bool hangup,
+                      struct why *why)
 {
     struct signals *s = calloc(1, sizeof *s);
     sigset_t set;
@@ -100,6 +115,7 @@ enum err signals_open(struct signals **out, struct logger *logger, struct why *w
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
+    if (hangup) sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     s->logger = logger;
     s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
@@ -133,6 +149,12 @@ void signals_close(struct signals *s)
     if (s->stop_fd >= 0) close(s->stop_fd);
     if (s->quit_fd >= 0) close(s->quit_fd);
     free(s);
+}
+
+void signals_on_hangup(struct signals *s, void (*on_hangup)(void *arg), void *arg)
+{
+    s->hangup_arg = arg;
+    atomic_store(&s->on_hangup, on_hangup);
 }
 
 void signals_started(struct signals *s)

@@ -197,7 +197,7 @@ void status_add(void *source, struct doc *root)
     add_extensions(s->extensions, root);
     d = doc_add_object(root, "mux");
     doc_add_text(d, "addr", s->raft_bound);
-    doc_add_text(d, "handlers", "0");
+    doc_add_text(d, "handlers", "3"); /* Raft, calls, bulk */
     doc_add_duration(d, "timeout", s->opt->cluster_connect_timeout_ns);
     doc_add_text(d, "tls", *s->opt->node_cert ? "enabled" : "disabled");
     add_network(root);

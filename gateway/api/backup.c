@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "core/base/clock.h"
 #include "gateway/api/api.h"
 
 static const struct api_endpoint file_endpoint = {API_FILE, "backup",
@@ -14,6 +15,9 @@ static void answer(struct api_call *a)
     const struct call_backup *c = &a->c.backup;
     const struct http_response r = {.status = 200, .content_type = a->endpoint->type};
 
+    if (!c->call.why.code)
+        atomic_store_explicit(&a->x->thread->gateway->last_backup_ns,
+                              clock_wall_ns(clock_real()), memory_order_relaxed);
     if (c->call.why.code)
         respond_failed(a->x, a->params, a->endpoint, &c->call);
     else if (params_has(a->params, PARAM_compress))

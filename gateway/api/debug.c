@@ -154,6 +154,24 @@ static void append_file(struct buf *out, const char *path)
     buf_append(out, text, n);
 }
 
+/* proc(5): the letter behind the command's name. */
+static void append_state(struct buf *out, const char *id)
+{
+    char path[320], letter;
+    size_t before = out->len;
+    const uint8_t *end;
+
+    snprintf(path, sizeof path, "/proc/self/task/%s/stat", id);
+    append_file(out, path);
+    end = out->len > before ? memrchr(out->data + before, ')', out->len - before) : NULL;
+    letter = end && out->data + out->len - end > 2 ? (char)end[2] : '?';
+    buf_truncate(out, before);
+    buf_append_str(out, letter == 'R'   ? "running"
+                        : letter == 'S' ? "sleeping"
+                        : letter == 'D' ? "waiting for the disk"
+                                        : "in another state");
+}
+
 /* One thread: name, state and what it waits for; its kernel stack where we may read it.
  */
 static void append_thread(struct buf *out, const char *id)
@@ -164,7 +182,9 @@ static void append_thread(struct buf *out, const char *id)
     buf_printf(out, "thread %s [", id);
     snprintf(path, sizeof path, "/proc/self/task/%s/comm", id);
     append_file(out, path);
-    buf_append_str(out, "] in ");
+    buf_append_str(out, "] ");
+    append_state(out, id);
+    buf_append_str(out, " in ");
     snprintf(path, sizeof path, "/proc/self/task/%s/wchan", id);
     before = out->len;
     append_file(out, path);

@@ -40,6 +40,14 @@ void api_remove(struct http_exchange *x, const struct params *p)
     b->ops->remove(b, &a->c.remove);
 }
 
+/* v5-v7: who may join as a voter may do so as a replica. */
+static bool may_join(struct http_exchange *x, bool voter)
+{
+    if (x->granted & AUTH_JOIN || !voter) return true;
+    http_respond_text(x, 401, "joining as voter not allowed");
+    return false;
+}
+
 static void join(struct http_exchange *x, const struct params *p, bool notify)
 {
     struct backend *b = api_backend(x);
@@ -57,6 +65,7 @@ static void join(struct http_exchange *x, const struct params *p, bool notify)
         http_respond_empty(x, 400, NULL);
         return;
     }
+    if (!may_join(x, voter->kind != JSON_KIND_FALSE)) return;
     a = api_call_new(x, p, &join_endpoint, answer);
     if (!a) return;
     a->c.call.redirect = !notify;
@@ -69,10 +78,7 @@ static void join(struct http_exchange *x, const struct params *p, bool notify)
 
 void api_join(struct http_exchange *x, const struct params *p)
 {
-    if (auth_check(x, PERMISSION_JOIN))
-        join(x, p, false);
-    else
-        http_respond_empty(x, 401, NULL);
+    join(x, p, false);
 }
 
 void api_notify(struct http_exchange *x, const struct params *p)

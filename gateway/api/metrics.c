@@ -53,6 +53,18 @@ static const struct figure figures[] = {
     {"store.sqlite3.db_size", "rqlite_sqlite_db_bytes", PROM_GAUGE, "Size of the SQLite database."},
     {"store.sqlite3.wal_size", "rqlite_sqlite_wal_bytes", PROM_GAUGE, "Size of SQLite's own WAL."},
     {"store.sqlite3.mem_stats.freelist_count", "rqlite_sqlite_free_pages", PROM_GAUGE, "Unused pages in the SQLite database."},
+    {"store.figures.net.connections", "rqlite_net_connections", PROM_GAUGE, "Open connections with other nodes, both ways."},
+    {"store.figures.net.accepted", "rqlite_net_accepted_total", PROM_COUNTER, "Connections accepted on the Raft port."},
+    {"store.figures.net.dialed", "rqlite_net_dialed_total", PROM_COUNTER, "Connections tried to other nodes."},
+    {"store.figures.net.dial_failed", "rqlite_net_dial_failures_total", PROM_COUNTER, "Of them, those that failed."},
+    {"store.figures.net.lost", "rqlite_net_lost_connections_total", PROM_COUNTER, "Open connections that broke."},
+    {"store.figures.net.bytes_in", "rqlite_net_received_bytes_total", PROM_COUNTER, "Bytes received from other nodes."},
+    {"store.figures.net.bytes_out", "rqlite_net_sent_bytes_total", PROM_COUNTER, "Bytes sent to other nodes."},
+    {"store.figures.net.calls_in", "rqlite_net_calls_served_total", PROM_COUNTER, "Calls of other nodes."},
+    {"store.figures.net.calls_out", "rqlite_net_calls_made_total", PROM_COUNTER, "Calls to other nodes."},
+    {"store.figures.net.calls_failed", "rqlite_net_calls_failed_total", PROM_COUNTER, "Of them, those that failed."},
+    {"store.figures.net.queued_bytes", "rqlite_net_queued_bytes", PROM_GAUGE, "Bytes that wait to be sent to other nodes."},
+
     {"store.figures.readers", "rqlite_sqlite_readers", PROM_GAUGE, "Threads with a read connection."},
     {"store.figures.readers_busy", "rqlite_sqlite_readers_in_use", PROM_GAUGE, "Of them, those at work."},
     {"store.figures.reads_queued", "rqlite_sqlite_reads_waiting", PROM_GAUGE, "Reads that wait for a thread."},
@@ -68,6 +80,7 @@ static const struct {
     {METRIC_db_executions, "rqlite_sqlite_writes_total", "Statements run on the write connection."},
     {METRIC_db_execution_errors, "rqlite_sqlite_write_errors_total", "Of them, those that failed."},
     {METRIC_db_queries, "rqlite_sqlite_queries_total", "Statements run on read connections."},
+    {METRIC_db_query_errors, "rqlite_sqlite_query_errors_total", "Of them, those that failed."},
     {METRIC_store_num_snapshots, "rqlite_snapshots_total", "Snapshots taken."},
     {METRIC_store_num_snapshots_failed, "rqlite_snapshots_failed_total", "Snapshots that could not be taken."},
     {METRIC_store_num_restores, "rqlite_snapshots_received_total", "Snapshots received from the leader and installed."},
@@ -80,6 +93,7 @@ static const struct {
 } timers[] = {
     {TIMER_wal_sync, "rqlite_wal_sync_duration_seconds", "Syncs of the Raft log, writing included."},
     {TIMER_apply, "rqlite_apply_duration_seconds", "Batches of committed entries, until they are in the database."},
+    {TIMER_snapshot, "rqlite_snapshot_duration_seconds", "Snapshots taken, until they are on the disk."},
 };
 /* clang-format on */
 

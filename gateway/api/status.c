@@ -24,16 +24,24 @@ static void add_tls(struct doc *d, const struct gateway_options *o)
     doc_add_text(protocols, NULL, "http/1.1");
 }
 
+/* The object of that name; the backend may have begun it. */
+static struct doc *member(struct doc *parent, const char *key)
+{
+    struct doc *d = doc_get(parent, key);
+
+    return d ? d : doc_add_object(parent, key);
+}
+
 static void add_http(struct doc *root, struct gateway *g)
 {
-    struct doc *http = doc_add_object(root, "http"), *section;
+    struct doc *http = member(root, "http"), *section;
     struct doc *raft_addr = doc_get(doc_get(root, "store"), "addr");
 
-    doc_add_text(http, "auth", "disabled");
+    doc_add_text(http, "auth", g->options.auth ? "enabled" : "disabled");
     doc_add_text(http, "bind_addr", g->options.bind_addr);
     if (g->options.allow_origin)
         doc_add_text(http, "allow_origin", g->options.allow_origin);
-    section = doc_add_object(http, "cluster");
+    section = member(http, "cluster");
     if (raft_addr && raft_addr->type == DOC_TEXT)
         doc_add_textn(section, "local_node_addr", raft_addr->v.text.s,
                       raft_addr->v.text.n);
@@ -47,6 +55,8 @@ static void answer(struct api_call *a)
     const struct params *p = a->params;
     struct call_status *c = &a->c.status;
     bool part = params_has(p, PARAM_key);
+    struct gateway *g = a->x->thread->gateway;
+    uint64_t backup_ns;
     struct doc *shown = c->into;
     struct buf body;
     struct json j;
@@ -55,7 +65,9 @@ static void answer(struct api_call *a)
         respond_failed(a->x, p, a->endpoint, &c->call);
         return;
     }
-    add_http(c->into, a->x->thread->gateway);
+    add_http(c->into, g);
+    backup_ns = atomic_load_explicit(&g->last_backup_ns, memory_order_relaxed);
+    if (backup_ns) doc_add_time(c->into, "last_backup_time", backup_ns);
     if (part) shown = json_doc_at(c->into, params_text(p, PARAM_key).s);
     buf_init(&body, 0);
     json_init(&j, &body, params_has(p, PARAM_pretty) && !part);

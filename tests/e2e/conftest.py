@@ -3,6 +3,7 @@
 RQLITED and RQLITE name other binaries than the build's; VARIANT names another build.  Tests wait for
 conditions, with a limit, and never for a while.
 """
+import base64
 import ctypes
 import http.client
 import json
@@ -78,6 +79,11 @@ def die_with_us():
     LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
+def basic(login):
+    """The value of an Authorization header."""
+    return "Basic " + base64.b64encode(login.encode("utf-8")).decode("ascii")
+
+
 class Answer:
     """An HTTP response, read whole."""
 
@@ -111,6 +117,7 @@ class Node:
         self.http, self.raft = free_ports(2)
         self.flags = []
         self.context = None  # of TLS, if that is what the HTTP port speaks
+        self.login = None  # "user:password" of every request that has no Authorization of its own
         self.process = None
         self.starts = 0
         open(self.log_path, "wb").close()
@@ -210,6 +217,8 @@ class Node:
     def ask(self, method, path, body=None, headers=None, timeout=PATIENCE, connection=None):
         """One request, on a connection of its own unless one is given."""
         headers = dict(headers or {})
+        if self.login is not None:
+            headers.setdefault("Authorization", basic(self.login))
         if body is not None and not isinstance(body, (bytes, str)) and not hasattr(body, "read"):
             body = json.dumps(body)
             headers.setdefault("Content-Type", "application/json")

@@ -1,4 +1,5 @@
 """The C client as its users have it: installed, a program built with pkg-config, real nodes."""
+import json
 import os
 import re
 import shutil
@@ -203,3 +204,20 @@ def test_a_leader_that_stops_in_order_costs_no_write(cluster, shared_chinook):
     assert [line for line in lines if line.split()[1] == "failed"] == []
     assert sum(line.split()[1] == "unknown" for line in lines) <= 1
     assert len(lines) == 400
+
+
+def test_the_raft_port_asks_who_calls(node, directory, shared_chinook):
+    users = os.path.join(directory, "users.json")
+    with open(users, "w", encoding="utf-8") as f:
+        json.dump([{"username": "*", "perms": ["ready"]}, {"username": "q", "password": "q", "perms": ["query"]},
+                   {"username": "all", "perms": ["all"],
+                    "password": "$2b$04$T6dYb0/u4KDETiwrs3fVmODIFh72wFWcxV1DNlI3KWZMuL160cDCW"}], f)
+    node.start("-auth", users)
+    chinook = shared_chinook
+    for who in ({}, {"RQLITE_USER": "q", "RQLITE_PASSWORD": "q"}, {"RQLITE_USER": "all", "RQLITE_PASSWORD": "x"}):
+        assert "unauthorized" in "\n".join(chinook([node], "load", shared_data("chinook.sql"), status=1, **who))
+    assert "unauthorized" in "\n".join(chinook([node], "query", "SELECT 1", status=1))
+    everything = {"RQLITE_USER": "all", "RQLITE_PASSWORD": "secret"}
+    chinook([node], "load", shared_data("chinook.sql"), **everything)
+    assert chinook([node], "top", **everything)[1:] == TOP
+    assert chinook([node], "query", "SELECT 1 AS x", RQLITE_USER="q", RQLITE_PASSWORD="q") == ["x", "1"]

@@ -179,3 +179,12 @@ def test_quick_queries_are_not_logged(node):
     node.start("-slow-query-ms", "60000")
     node.query(SLOW % 1000)
     assert "slow query" not in node.log()
+
+
+def test_a_slow_batch_of_queued_writes_is_logged(node):
+    node.start("-slow-query-ms", "20", "-log-format", "json")
+    node.execute("CREATE TABLE t (a)")
+    insert = "INSERT INTO t " + SLOW % 300000
+    node.post("/db/execute?queue&wait", [insert, "INSERT INTO t VALUES (1)"])
+    line = json.loads(node.wait_log("slow batch"))
+    assert (line["requests"], line["statements"]) == (1, 2) and line["duration"] >= 0.02

@@ -38,6 +38,7 @@ def test_a_page_is_sound_and_tells_of_all_parts(running):
     running.query("SELECT * FROM t")
     running.post("/db/query", ["SELECT * FROM nosuch"])
     p = scrape(running)
+    assert p.get("rqlite_sqlite_query_errors_total") == 1
     one = ["rqlite_store_open", "rqlite_store_ready", "rqlite_raft_voter", "rqlite_raft_leader_known"]
     assert [p.get(n) for n in one] == [1, 1, 1, 1]
     assert p.total("rqlite_build_info") == 1
@@ -146,7 +147,57 @@ def test_a_leader_tells_how_far_its_peers_are(cluster):
         assert f.get("rqlite_raft_state", state="Follower") == 1
         assert f.get("rqlite_raft_leader_silent_seconds") < 60
         assert f.get("rqlite_raft_peer_lag_entries", peer=leader.id) is None
+    for n in cluster.alive():
+        f = scrape(n)
+        for name in ("connections", "received_bytes_total", "sent_bytes_total", "accepted_total", "dialed_total"):
+            assert f.get("rqlite_net_" + name) > 0, name
+        assert n.get("/debug/vars?key=mux").json["mux"]["num_connections_handled"] > 0
     others[0].kill()
     leader.execute("INSERT INTO t VALUES (1)")
     wait_until(lambda: scrape(leader).get("rqlite_raft_peer_lag_entries", peer=others[0].id) >= 1, "a lag")
     wait_until(lambda: scrape(leader).get("rqlite_raft_peer_connected", peer=others[0].id) == 0, "a lost peer")
+
+
+def test_status_tells_of_the_connections_to_other_nodes(cluster):
+    cluster.start(2)
+    follower = cluster.follower()
+    follower.query("SELECT 1")
+    pools = follower.get("/status?key=http.cluster.conn_pool_stats").json
+    assert pools["127.0.0.1:%d" % cluster.leader().raft] == {"idle": 1, "max_open_connections": 2, "open_connections": 1}
+
+
+def test_status_tells_which_readers_are_at_work(node):
+    node.start()
+    pool = node.get("/status").json["store"]["sqlite3"]["conn_pool_stats"]["ro"]
+    assert pool["in_use"] >= 1  # the one that answers
+    assert pool["idle"] == pool["open_connections"] - pool["in_use"]
+
+
+def test_status_tells_of_the_last_backup(node):
+    node.start()
+    assert node.get("/status?key=last_backup_time").json == {}
+    assert node.get("/db/backup?vacuum&fmt=sql").status == 500
+    assert "last_backup_time" not in node.get("/status").json
+    assert node.get("/db/backup").status == 200
+    assert node.get("/status").json["last_backup_time"] >= node.get("/status").json["node"]["start_time"]
+
+
+def test_the_threads_are_listed_with_their_states(node):
+    node.start()
+    text = node.get("/debug/pprof/goroutine").text
+    threads = [line for line in text.splitlines() if line.startswith("thread ")]
+    assert len(threads) > 4
+    assert any("] running in " in t for t in threads) and any("] sleeping in " in t for t in threads)
+    for name in ("wal", "apply", "node"):
+        assert any("[%s]" % name in t for t in threads), text
+
+
+def test_snapshots_are_counted_and_timed(node):
+    node.start()
+    node.execute("CREATE TABLE t (a)", "INSERT INTO t VALUES (1)")
+    assert scrape(node).get("rqlite_snapshot_duration_seconds_count") == 0
+    assert node.post("/snapshot").status == 200
+    p = scrape(node)
+    assert p.get("rqlite_snapshots_total") == p.get("rqlite_snapshot_duration_seconds_count") == 1
+    assert p.get("rqlite_snapshot_store_bytes") > 0 and p.get("rqlite_snapshot_store_snapshots") == 1
+    assert p.get("rqlite_raft_last_snapshot_index") > 0

@@ -92,11 +92,11 @@ static void answer_all(void)
     hconn_set_leave(thread.conns);
 }
 
-struct http_body_rule gateway_body_rule(const struct http_request *r)
+struct http_body_rule gateway_body_rule(struct http_request *r)
 {
     enum http_body_kind kind = r->path_len % 2 ? HTTP_BODY_FILE : HTTP_BODY_MEMORY;
 
-    return (struct http_body_rule){kind, BODY_MAX};
+    return (struct http_body_rule){.kind = kind, .max = BODY_MAX};
 }
 
 enum err gateway_api_start(struct gateway *g, struct why *why)

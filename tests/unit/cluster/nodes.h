@@ -25,6 +25,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/auth/auth.h"
 #include "core/base/clock.h"
 #include "core/base/io.h"
 #include "core/base/list.h"
@@ -49,8 +50,8 @@ struct member_node { /* one of them */
     struct cluster *cluster;
     struct metrics *metrics;
     struct logger *logger; /* NULL unless LOG is set */
-    enum err (*authorize)(void *arg, const char *user, const char *password,
-                          const char *perm);
+    const char *users;     /* its credentials file; NULL: there is none */
+    struct auth *auth;
 };
 
 struct nodes {
@@ -87,6 +88,23 @@ static inline uint16_t free_port(void)
     return ntohs(a.sin_port);
 }
 
+static inline struct auth *auth_of(const struct member_node *m)
+{
+    struct why why = {0};
+    struct auth *a;
+    char path[96];
+    FILE *f;
+
+    if (m->users == NULL) return NULL;
+    snprintf(path, sizeof path, "%s.users", m->dir);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(m->users, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+    if (auth_open(&a, path, m->logger, &why)) fail_msg("%s", why.text);
+    return a;
+}
+
 static inline void node_up(struct member_node *m)
 {
     struct node_options o = {.id = m->id,
@@ -114,12 +132,12 @@ static inline void node_up(struct member_node *m)
                                 .api_url = m->url,
                                 .version = "v1.test",
                                 .connect_ms = 2000,
-                                .authorize = m->authorize,
                                 .clock = clock_real(),
                                 .logger = m->logger,
                                 .metrics = m->metrics};
     struct why why = {0};
 
+    c.auth = m->auth = auth_of(m);
     if (node_open(&m->node, &o, &why)) fail_msg("open node %s: %s", m->id, why.text);
     c.node = m->node;
     if (cluster_new(&m->cluster, &c, &why)) fail_msg("cluster: %s", why.text);
@@ -131,9 +149,12 @@ static inline void node_down(struct member_node *m)
     if (m->node == NULL) return;
     cluster_stop(m->cluster);
     node_stop(m->node);
+    auth_stop(m->auth);
     cluster_free(m->cluster);
     node_free(m->node);
+    auth_free(m->auth);
     m->node = NULL;
+    m->auth = NULL;
     m->cluster = NULL;
 }
 

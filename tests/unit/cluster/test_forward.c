@@ -184,55 +184,117 @@ static void a_redirect_names_the_leaders_address(void **state)
     assert_int_equal(metrics_get(l->metrics, METRIC_cluster_num_get_node_api_req), 1);
 }
 
-static enum err only_fiona(void *arg, const char *user, const char *password,
-                           const char *perm)
-{
-    (void)arg;
-    if (user && strcmp(user, "fiona") == 0 && strcmp(password, "secret") == 0)
-        return strcmp(perm, "backup") == 0 ? ERR_UNAUTHORIZED : ERR_OK;
-    return ERR_UNAUTHORIZED;
-}
+/* Her password, "secret", is a hash; his is not. */
+static const char users[] =
+    "[{\"username\":\"fiona\",\"perms\":[\"query\",\"execute\",\"load\"],\"password\":"
+    "\"$2b$04$T6dYb0/u4KDETiwrs3fVmODIFh72wFWcxV1DNlI3KWZMuL160cDCW\"},"
+    " {\"username\":\"declan\",\"password\":\"d\",\"perms\":[\"query\",\"backup\"]}]";
 
-static void the_leader_checks_the_callers_credentials(void **state)
+static struct nodes *guarded(void)
 {
     struct nodes *s = nodes_new(2);
-    struct member_node *f;
-    struct asked *a;
 
-    (void)state;
     for (size_t i = 0; i < 2; i++) {
-        s->n[i].authorize = only_fiona;
+        s->n[i].users = users;
         node_up(&s->n[i]);
     }
     bootstrap_all(s);
     WAIT_FOR(settled(s));
-    f = follower_of(s, 0);
+    return s;
+}
+
+static struct asked *as(struct asked *a, const char *user, const char *password)
+{
+    a->u.call.user = user;
+    a->u.call.password = password;
+    return a;
+}
+
+static void the_leader_checks_the_callers_credentials(void **state)
+{
+    static const struct {
+        const char *user, *password;
+        bool query, request, backup;
+    } who[] = {
+        {NULL, NULL, false, false, false},      {"fiona", "wrong", false, false, false},
+        {"fiona", "secret", true, true, false}, /* hashed here */
+        {"fiona", "secret", true, true, false}, /* known by now */
+        {"declan", "d", true, false, true},     {"nobody", "d", false, false, false},
+    };
+    struct nodes *s = guarded();
+    struct member_node *f = follower_of(s, 0);
+    struct asked *a;
+
+    (void)state;
     a = execute_on(f, "CREATE TABLE t(x)");
     assert_int_equal(a->u.call.why.code, ERR_UNAUTHORIZED);
     assert_false(a->u.call.top_level);
     asked_free(a);
+    for (size_t i = 0; i < sizeof who / sizeof *who; i++) {
+        a = as(query_asked("SELECT 1", RQLITE__LEVEL__WEAK, false), who[i].user,
+               who[i].password);
+        cluster_query(f->cluster, &a->u.query);
+        asked_wait(a);
+        assert_int_equal(a->u.call.why.code, who[i].query ? ERR_OK : ERR_UNAUTHORIZED);
+        asked_free(a);
 
-    a = query_asked("SELECT 1", RQLITE__LEVEL__WEAK, false);
-    a->u.call.user = "fiona";
-    a->u.call.password = "wrong";
-    cluster_query(f->cluster, &a->u.query);
-    asked_wait(a);
-    assert_int_equal(a->u.call.why.code, ERR_UNAUTHORIZED);
-    asked_free(a);
+        a = as(query_asked("SELECT 1", RQLITE__LEVEL__WEAK, true), who[i].user,
+               who[i].password);
+        cluster_request(f->cluster, &a->u.query);
+        asked_wait(a);
+        assert_int_equal(a->u.call.why.code, who[i].request ? ERR_OK : ERR_UNAUTHORIZED);
+        asked_free(a);
 
-    a = query_asked("SELECT 1", RQLITE__LEVEL__WEAK, true);
-    a->u.call.user = "fiona";
-    a->u.call.password = "secret";
-    cluster_request(f->cluster, &a->u.query);
-    asked_wait(a);
-    expect(a, "[1:-](1).");
+        a = as(asked_new(), who[i].user, who[i].password);
+        a->u.backup.fd = -1;
+        cluster_backup(f->cluster, &a->u.backup);
+        asked_wait(a);
+        assert_int_equal(a->u.call.why.code, who[i].backup ? ERR_OK : ERR_UNAUTHORIZED);
+        assert_int_equal(a->u.backup.fd >= 0, who[i].backup);
+        if (a->u.backup.fd >= 0) close(a->u.backup.fd);
+        asked_free(a);
+    }
+    nodes_free(s);
+}
 
-    a = asked_new();
-    a->u.call.user = "fiona";
-    a->u.call.password = "secret";
-    cluster_backup(f->cluster, &a->u.backup);
+static void a_write_waits_for_its_password_to_be_hashed(void **state)
+{
+    struct nodes *s = guarded();
+    struct member_node *f = follower_of(s, 0);
+    struct asked *a[8];
+
+    (void)state;
+    a[0] = as(execute_asked("CREATE TABLE t(x)"), "fiona", "secret");
+    cluster_execute(f->cluster, &a[0]->u.execute);
+    asked_wait(a[0]);
+    assert_int_equal(a[0]->u.call.why.code, ERR_OK);
+    asked_free(a[0]);
+    auth_reload(s->n[0].auth); /* what was known is forgotten, at some time */
+    auth_reload(s->n[1].auth);
+    for (int i = 0; i < 8; i++) {
+        a[i] = as(execute_asked("INSERT INTO t VALUES(1)"), "fiona",
+                  i % 2 ? "no" : "secret");
+        cluster_execute(f->cluster, &a[i]->u.execute);
+    }
+    for (int i = 0; i < 8; i++) {
+        asked_wait(a[i]);
+        assert_int_equal(a[i]->u.call.why.code, i % 2 ? ERR_UNAUTHORIZED : ERR_OK);
+        asked_free(a[i]);
+    }
+    nodes_free(s);
+}
+
+static void queued_writes_are_forwarded_by_the_nodes_own_authority(void **state)
+{
+    struct nodes *s = guarded();
+    struct member_node *f = follower_of(s, 0);
+    struct asked *a = execute_asked("CREATE TABLE t(x)");
+
+    (void)state;
+    a->u.call.own_authority = true;
+    cluster_execute(f->cluster, &a->u.execute);
     asked_wait(a);
-    assert_int_equal(a->u.call.why.code, ERR_UNAUTHORIZED);
+    assert_int_equal(a->u.call.why.code, ERR_OK);
     asked_free(a);
     nodes_free(s);
 }
@@ -611,6 +673,8 @@ int main(void)
         cmocka_unit_test(a_file_that_is_no_database_is_refused),
         cmocka_unit_test(leadership_is_handed_over_through_a_follower),
         cmocka_unit_test(the_leader_checks_the_callers_credentials),
+        cmocka_unit_test(a_write_waits_for_its_password_to_be_hashed),
+        cmocka_unit_test(queued_writes_are_forwarded_by_the_nodes_own_authority),
         cmocka_unit_test(without_a_majority_there_is_no_leader),
         cmocka_unit_test(a_leader_that_cannot_be_reached_is_a_top_level_error),
         cmocka_unit_test(calls_go_on_when_the_leader_stops),

@@ -166,11 +166,11 @@ void gateway_dispatch(struct http_exchange *x)
     }
 }
 
-struct http_body_rule gateway_body_rule(const struct http_request *r)
+struct http_body_rule gateway_body_rule(struct http_request *r)
 {
     if (strncmp(r->path, "/load", 5) == 0)
-        return (struct http_body_rule){HTTP_BODY_FILE, RIG_LOAD_MAX};
-    return (struct http_body_rule){HTTP_BODY_MEMORY, RIG_BODY_MAX};
+        return (struct http_body_rule){.kind = HTTP_BODY_FILE, .max = RIG_LOAD_MAX};
+    return (struct http_body_rule){.max = RIG_BODY_MAX};
 }
 
 enum err gateway_api_start(struct gateway *g, struct why *why)

@@ -112,10 +112,10 @@ void gateway_dispatch(struct http_exchange *x)
     }
 }
 
-struct http_body_rule gateway_body_rule(const struct http_request *r)
+struct http_body_rule gateway_body_rule(struct http_request *r)
 {
     (void)r;
-    return (struct http_body_rule){HTTP_BODY_MEMORY, 1000};
+    return (struct http_body_rule){.max = 1000};
 }
 
 enum err gateway_api_start(struct gateway *g, struct why *why)

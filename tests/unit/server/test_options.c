@@ -488,8 +488,6 @@ static void flags_without_effect_are_named(void **state)
 static void what_comes_later_is_refused(void **state)
 {
     (void)state;
-    parse("-auth", "/", "d");
-    assert_fatal("-auth is not available yet");
     parse("-cdc-config=stdout", "d");
     assert_fatal("-cdc-config is not available yet");
     parse("-otlp-endpoint=h:1", "d");
