@@ -165,7 +165,7 @@ static void a_new_leaders_first_entry_ends_half_a_load(void **state)
     f->term++;
     assert_int_equal(apply(f, RAFT_ENTRY_NOOP, NULL, &c.call, &why), ERR_OK);
     assert_false(applier_loading(f->applier));
-    assert_int_equal(pin_now(f), ERR_OK);
+    assert_int_equal(capture_now(f), ERR_OK);
     assert_int_equal(chunk(f, 7, "format "), ERR_INVALID);
 }
 
