@@ -4,8 +4,9 @@
  * and a database made from such pages; with the connection state that decides what later
  * entries do (design 6.2, 6.3).
  *
- * Which pages changed is known from the WAL.  On disk it is copied back into the main file
- * only here, so that between two captures the main file is what the earlier one left.
+ * Which pages changed is known from the WAL.  On disk it is copied back into the main
+ * file only here, so that between two captures the main file is what the earlier one
+ * left.
  */
 #ifndef CORE_DB_SNAPSHOT_H
 #define CORE_DB_SNAPSHOT_H
@@ -70,8 +71,7 @@ uint64_t db_wal_bytes(const struct db *d); /* any thread */
 /* What tells that the main file has not been touched since a complete db_write_back() or
  * a db_rebuild(): identity, size and times of the file, the machine's boot, and whether
  * it was synced.  Returns its length; 0 in memory.  durable: it has been synced. */
-size_t db_fingerprint(const struct db *d, bool durable,
-                      uint8_t out[DB_FINGERPRINT_MAX]);
+size_t db_fingerprint(const struct db *d, bool durable, uint8_t out[DB_FINGERPRINT_MAX]);
 
 /* --- in ----------------------------------------------------------------------------- */
 
@@ -93,8 +93,8 @@ MUST_USE enum err db_rebuild(struct db *d, const struct db_pages *from,
  * Can the file at o->path be used as it is, since it holds exactly the image that
  * fingerprint was taken of?  Then the WAL that a crash left beside it is emptied (in
  * place, for the programs that have it open), and true is returned: open it with
- * db_open_existing().  Compares the fingerprint and the content of some pages.  False says
- * why in why->text, for the log.
+ * db_open_existing().  Compares the fingerprint and the content of some pages.  False
+ * says why in why->text, for the log.
  */
 bool db_can_reuse(const struct db_options *o, const uint8_t *fingerprint, size_t len,
                   const struct db_pages *from, struct why *why);

@@ -47,8 +47,8 @@ struct node_options {
     uint64_t snapshot_entries;                /* -raft-snap */
     uint64_t snapshot_interval_ns;            /* -raft-snap-int */
     uint64_t snapshot_wal_bytes;              /* -raft-snap-wal-size */
-    int64_t auto_vacuum_ns, auto_optimize_ns; /* periods; 0 = off (maintenance.h) */
     bool compress_snapshots;                  /* sent to other nodes */
+    int64_t auto_vacuum_ns, auto_optimize_ns; /* periods; 0 = off (maintenance.h) */
     bool shutdown_on_remove;
     int64_t reap_ns, reap_read_only_ns; /* for /status; core/cluster does it */
     const char *raft_log_level;

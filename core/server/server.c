@@ -431,9 +431,9 @@ static enum err make_parents(const char *path, struct why *why)
     return e;
 }
 
-/* The file is made from snapshots and log: one that this node cannot have written must not be
- * lost, and one that it has written must not be taken for the truth when it is not kept
- * up. */
+/* The file is made from snapshots and log: one that this node cannot have written must
+ * not be lost, and one that it has written must not be taken for the truth when it is not
+ * kept up. */
 static enum err prepare_database_file(struct server *s, struct why *why)
 {
     char *path = database_path(s->opt);
@@ -539,9 +539,9 @@ enum err server_open_node(struct server *s, struct why *why)
         .snapshot_entries = opt->raft_snap,
         .snapshot_interval_ns = (uint64_t)opt->raft_snap_int_ns,
         .snapshot_wal_bytes = opt->raft_snap_wal_size,
+        .compress_snapshots = opt->compress_snap_transport,
         .auto_vacuum_ns = opt->auto_vacuum_int_ns,
         .auto_optimize_ns = opt->auto_optimize_int_ns,
-        .compress_snapshots = opt->compress_snap_transport,
         .raft_log_level = opt->raft_log_level,
         .clock = clock_real(),
         .io = io_real(),

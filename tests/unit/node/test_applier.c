@@ -249,10 +249,10 @@ int main(void)
             a_load_given_up_does_not_keep_snapshots_away_for_ever, setup, teardown),
         cmocka_unit_test_setup_teardown(
             it_is_given_up_whether_a_snapshot_was_taken_or_not, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_new_leaders_first_entry_ends_half_a_load, setup,
-                                        teardown),
         cmocka_unit_test_setup_teardown(state_beside_the_database_goes_through_a_snapshot,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(a_new_leaders_first_entry_ends_half_a_load, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(
             a_strong_read_that_cannot_be_run_costs_itself_alone, setup_on_disk, teardown),
     };
