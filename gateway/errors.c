@@ -50,6 +50,7 @@ static int status_of(enum err code, enum api_family family)
     switch (code) {
     case ERR_NO_LEADER: return 503;
     case ERR_UNAUTHORIZED: return 401;
+    case ERR_CONFLICT: return 422;
     case ERR_UNSUPPORTED: return 501;
     case ERR_NOMEM: return 500;
     case ERR_TOO_BIG:

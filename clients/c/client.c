@@ -35,7 +35,8 @@ enum rqlite_code code_of(enum err e)
     case ERR_OK: return RQLITE_OK;
     case ERR_NOMEM: return RQLITE_NOMEM;
     case ERR_CORRUPT: return RQLITE_PROTOCOL;
-    case ERR_INVALID: return RQLITE_INVALID;
+    case ERR_INVALID:
+    case ERR_CONFLICT: return RQLITE_INVALID;
     case ERR_TOO_BIG: return RQLITE_TOO_BIG;
     case ERR_BUSY: return RQLITE_BUSY;
     case ERR_TIMEOUT: return RQLITE_TIMEOUT;

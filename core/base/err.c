@@ -113,6 +113,7 @@ const char *err_name(enum err code)
     case ERR_NOTHING: return "nothing to do";
     case ERR_UNSUPPORTED: return "unsupported";
     case ERR_SQL: return "SQL error";
+    case ERR_CONFLICT: return "conflict";
     case ERR_COUNT: break;
     }
     return "unknown error";

@@ -40,7 +40,8 @@ enum err {
     ERR_UNREACHABLE, /* a peer could not be contacted */
     ERR_NOTHING,     /* there was nothing to do */
     ERR_UNSUPPORTED,
-    ERR_SQL, /* SQLite's own message is in the text */
+    ERR_SQL,      /* SQLite's own message is in the text */
+    ERR_CONFLICT, /* what was asked for contradicts what was asked for before */
     ERR_COUNT
 };
 

@@ -81,8 +81,8 @@ void forward_end_call(struct call *c)
 static void fail(struct call *c, enum err code, const char *text)
 {
     (void)why_set(&c->why, code, "%s", text);
-    c->top_level =
-        code != ERR_NOT_LEADER && code != ERR_NO_LEADER && code != ERR_UNAUTHORIZED;
+    c->top_level = code != ERR_NOT_LEADER && code != ERR_NO_LEADER &&
+                   code != ERR_UNAUTHORIZED && code != ERR_CONFLICT;
     c->served_by[0] = '\0';
     forward_end_call(c);
 }

@@ -45,6 +45,7 @@ static struct meaning meaning_of(enum err e)
     case ERR_UNSUPPORTED:
         return (struct meaning){"UNSUPPORTED", NET_STATUS_UNIMPLEMENTED};
     case ERR_SQL: return (struct meaning){"SQL", NET_STATUS_INVALID_ARGUMENT};
+    case ERR_CONFLICT: return (struct meaning){"CONFLICT", NET_STATUS_INVALID_ARGUMENT};
     case ERR_COUNT: break;
     }
     return (struct meaning){"UNKNOWN", NET_STATUS_UNKNOWN};

@@ -15,6 +15,7 @@
 #include "core/base/logger.h"
 #include "core/node/command.h"
 #include "core/node/mutation.h"
+#include "core/node/once.h"
 
 /* A load whose next chunk is so late was given up by whoever sent it.  By the time in the
  * log, so every node gives it up at the same entry. */
@@ -36,9 +37,9 @@ struct applier {
     char load_path[4096];
     struct load load;
     bool replaced; /* since the last capture */
+    struct once *once; /* owned; answers to requests with an idempotency key */
     _Atomic uint64_t index, time_ns;
     atomic_bool loading;
-    struct blob *extra;        /* owned reference; NULL = none */
     struct divergence effects; /* written by the apply thread */
 };
 
@@ -75,6 +76,10 @@ enum err applier_new(struct applier **out, struct db *d, const char *scratch_dir
         free(a);
         return why_set(why, ERR_TOO_BIG, "data directory path is too long");
     }
+    if (once_new(&a->once) != ERR_OK) {
+        free(a);
+        return why_set(why, ERR_NOMEM, "out of memory");
+    }
     *out = a;
     return ERR_OK;
 }
@@ -92,25 +97,20 @@ void applier_free(struct applier *a)
 {
     if (a == NULL) return;
     load_drop(a);
-    blob_unref(a->extra);
+    once_free(a->once);
     arena_fini(&a->arena);
     free(a);
 }
 
-void applier_begin_at(struct applier *a, uint64_t index, uint64_t time_ns,
-                      struct blob *extra)
+enum err applier_begin_at(struct applier *a, uint64_t index, uint64_t time_ns,
+                          const struct blob *extra, struct why *why)
 {
-    struct blob *kept = extra ? blob_ref(extra) : NULL;
+    enum err e = once_load(a->once, extra, why);
 
-    blob_unref(a->extra);
-    a->extra = kept;
+    if (e) return err_wrap(why, e, "restore snapshot at %" PRIu64, index);
     atomic_store_explicit(&a->time_ns, time_ns, memory_order_relaxed);
     atomic_store_explicit(&a->index, index, memory_order_release);
-}
-
-struct blob *applier_extra(const struct applier *a)
-{
-    return a->extra ? blob_ref(a->extra) : NULL;
+    return ERR_OK;
 }
 
 /* As of the time of the newest entry: no image holds half a load, and none that goes on
@@ -184,6 +184,19 @@ void applier_forget_load(struct applier *a)
     load_drop(a);
 }
 
+static enum err apply_once(struct applier *a, const struct db_context *ctx,
+                           const struct db_request *req, const Rqlite__ExecuteRequest *m,
+                           struct row_sink *sink, struct call *call, struct why *why)
+{
+    struct once_outcome out;
+    enum err e = once_apply(a->once, a->db, ctx, req, m, sink, &out, why);
+
+    if (e || call == NULL) return e;
+    LIST_ITEM(call, struct call_execute, call)->raft_index = out.index;
+    if (out.refusal.code) call->why = out.refusal;
+    return ERR_OK;
+}
+
 static enum err apply_entry(struct applier *a, const struct raft_entry *entry,
                             struct row_sink *sink, struct call *call, struct why *why)
 {
@@ -240,6 +253,7 @@ static enum err apply_entry(struct applier *a, const struct raft_entry *entry,
 
         req.stmts = command_statements(&a->arena, m->statements, m->n_statements);
         if (req.stmts == NULL) return why_set(why, ERR_NOMEM, "out of memory");
+        if (m->once_key.len > 0) return apply_once(a, &ctx, &req, m, sink, call, why);
         return db_apply(a->db, &ctx, &req, sink, why);
     }
     case COMMAND_SCRIPT: {
@@ -275,11 +289,16 @@ static enum err capture(struct applier *a, struct apply_capture *c, struct why *
         load_drop(a); /* its next chunk is refused, dropped or not */
     if (atomic_load(&a->loading))
         c->why.code = why_set(&c->why, ERR_BUSY, "load in progress");
+    else if (once_save(a->once, &c->extra) != ERR_OK)
+        c->why.code = why_set(&c->why, ERR_NOMEM, "out of memory");
     else
         c->why.code = db_capture_begin(a->db, &c->state, &c->changed, &c->why);
-    if (c->why.code) return c->run(c, NULL, why);
+    if (c->why.code) {
+        blob_unref(c->extra);
+        c->extra = NULL;
+        return c->run(c, NULL, why);
+    }
     c->time_ns = atomic_load_explicit(&a->time_ns, memory_order_relaxed);
-    c->extra = applier_extra(a);
     c->replaced = a->replaced;
     a->replaced = false;
     return c->run(c, a->db, why);
@@ -292,8 +311,7 @@ static enum err restore(struct applier *a, struct apply_restore *r, struct why *
     load_drop(a);
     e = db_restore(a->db, &r->from, &r->state, why);
     if (e) return err_wrap(why, e, "restore snapshot at %" PRIu64, r->state.index);
-    applier_begin_at(a, r->state.index, r->time_ns, r->extra);
-    return ERR_OK;
+    return applier_begin_at(a, r->state.index, r->time_ns, r->extra, why);
 }
 
 void apply_job_fail(struct apply_job *j, const struct why *why)

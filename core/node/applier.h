@@ -70,13 +70,10 @@ MUST_USE enum err applier_new(struct applier **out, struct db *d, const char *sc
 void applier_free(struct applier *a); /* NULL is allowed */
 
 /* Before the first run: the database is that of a snapshot at index, made at time_ns,
- * with this state beside it (borrowed; NULL = none). */
-void applier_begin_at(struct applier *a, uint64_t index, uint64_t time_ns,
-                      struct blob *extra);
-
-/* Replicated state beside the database, opaque here: what the newest restored snapshot
- * brought.  One reference, the caller's; NULL = none.  Apply thread. */
-struct blob *applier_extra(const struct applier *a);
+ * with this state beside it (once.h; NULL = none).  ERR_CORRUPT, ERR_UNSUPPORTED,
+ * ERR_NOMEM. */
+MUST_USE enum err applier_begin_at(struct applier *a, uint64_t index, uint64_t time_ns,
+                                   const struct blob *extra, struct why *why);
 
 /* Apply the jobs (linked by mail.next) as one batch: results are complete and committed
  * when this returns, then every waiting call is done() and the jobs are freed.  On an

@@ -258,6 +258,8 @@ static void request_writes(struct node *n, struct call_query *c)
     x.qualify_columns = q->qualify_columns;
     x.db_timeout_ns = q->db_timeout_ns;
     x.max_steps = call_max_steps(q->db_timeout_ns);
+    x.once_key = q->once_key;
+    x.once_print = q->once_print;
     c->write.request = pb_pack(&x.base, CALL_SPARE);
     if (c->write.request == NULL) {
         call_fail(&c->call, ERR_NOMEM, "out of memory");

@@ -177,6 +177,7 @@ enum err restart_database(struct restarted_database *out, const struct db_option
         if (!e && o->path) e = mark(out, s, m, why);
     }
     if (!e) e = applier_new(&out->applier, out->db, o->scratch_dir, o->logger, why);
-    if (!e && m->index) applier_begin_at(out->applier, m->index, m->time_ns, m->extra);
+    if (!e && m->index)
+        e = applier_begin_at(out->applier, m->index, m->time_ns, m->extra, why);
     return e;
 }

@@ -20,6 +20,10 @@ void api_execute(struct http_exchange *x, const struct params *p)
     struct api_call *a;
 
     if (params_has(p, PARAM_queue)) {
+        if (http_header(&x->request, "Idempotency-Key")) {
+            http_respond_text(x, 400, "Idempotency-Key cannot be used with queue");
+            return;
+        }
         queue_request(x, p);
         return;
     }
@@ -38,6 +42,8 @@ void api_execute(struct http_exchange *x, const struct params *p)
     message.noparse = params_has(p, PARAM_noparse);
     message.db_timeout_ns = p->db_timeout_ns > 0 ? p->db_timeout_ns : 0;
     message.max_steps = call_max_steps(p->db_timeout_ns);
+    if (!api_once(x, p, &statements, false, &message.once_key, &message.once_print))
+        return;
 
     a = api_call_new(x, p, &endpoint, answer);
     if (!a) return;

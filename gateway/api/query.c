@@ -77,6 +77,7 @@ void api_request(struct http_exchange *x, const struct params *p)
 {
     struct backend *b = api_backend(x);
     struct json_statements statements;
+    ProtobufCBinaryData key = {0}, print = {0};
     struct api_call *a;
 
     if (!api_read_statements(x, p, &request_endpoint, false, &statements)) return;
@@ -87,8 +88,11 @@ void api_request(struct http_exchange *x, const struct params *p)
     metrics_add(api_metrics(x), METRIC_http_request_stmts_rx,
                 (int64_t)statements.received);
     if (api_disallowed(x, p, &request_endpoint, &statements)) return;
+    if (!api_once(x, p, &statements, true, &key, &print)) return;
     a = prepare(x, p, &request_endpoint, &statements);
     if (!a) return;
     a->c.query.request->rows = true;
+    a->c.query.request->once_key = key;
+    a->c.query.request->once_print = print;
     b->ops->request(b, &a->c.query);
 }
