@@ -12,6 +12,7 @@
 
 #include "core/base/doc.h"
 #include "core/base/pb.h"
+#include "core/base/text.h"
 #include "core/node/command.h"
 #include "core/node/internal.h"
 #include "core/node/snapshots.h"
@@ -53,11 +54,30 @@ static void begin(struct node *n, struct call *c)
 
 /* --- writes ----------------------------------------------------------------------- */
 
+static bool refuse_full(struct node *n, struct call *c)
+{
+    bool changed, low = space_low(&n->space, node_now_ms(n), &changed);
+    char left[TEXT_SIZE_MAX];
+
+    text_size(left, n->space.free_bytes);
+    if (changed)
+        logger_warn(
+            n->o.logger, "store", "%s is left on the disk of %s: %s", left, n->o.data_dir,
+            low ? "writes are refused until there is more" : "writes are taken again");
+    if (!low || raft_role(n->raft) != RAFT_LEADER) return false;
+    (void)why_set(&c->why, ERR_NO_SPACE, "disk full: %s is left on the leader's disk",
+                  left);
+    c->top_level = true;
+    c->done(c);
+    return true;
+}
+
 static void deliver_execute(struct mail *m, void *arg)
 {
     struct node *n = arg;
     struct call_execute *c = LIST_ITEM(m, struct call_execute, call.mail);
 
+    if (refuse_full(n, &c->call)) return;
     member_propose(n->member, c, c->entry_type, node_now_ms(n));
 }
 

@@ -25,6 +25,7 @@
 #include "core/node/member.h"
 #include "core/node/node.h"
 #include "core/node/readers.h"
+#include "core/node/space.h"
 #include "core/raft/raft.h"
 #include "core/wal/wal.h"
 
@@ -63,6 +64,7 @@ struct node {
     uint64_t timer_ms;     /* when the timer will fire; UINT64_MAX = not set */
     uint64_t last_wall;    /* the leader's clock never runs backwards */
     struct rand rand;      /* seeds of entries; node thread */
+    struct space space;    /* for the log; node thread */
     bool ending;           /* node thread: leave the loop */
     uint64_t first_commit; /* when a leader was first heard; node thread, as the next */
     bool was_member;       /* of some configuration; node thread, as the next two */

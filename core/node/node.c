@@ -770,6 +770,7 @@ enum err node_open(struct node **out, const struct node_options *o, struct why *
     e = copy_options(n, o, why);
     if (e) goto fail;
     rand_init(&n->rand, rand_entropy());
+    space_init(&n->space, n->o.data_dir);
     n->timer_ms = UINT64_MAX;
     n->own_jobs_end = &n->own_jobs;
     n->start_wall_ns = clock_wall_ns(o->clock);

@@ -5,8 +5,8 @@
  *
  * The file named by FAULTY_DISK is looked at before each call, so that a fault can come
  * and go.  Its one line says what fails and where, "read,sync EIO /snapshots/":
- * operations (of read, write, sync, open-read, open-write; commas between), an errno,
- * part of a path.
+ * operations (of read, write, sync, space, open-read, open-write; commas between), an
+ * errno, part of a path.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -204,4 +205,13 @@ int open64(const char *path, int flags, ...)
     if (flags & O_CREAT) mode = va_arg(args, mode_t);
     va_end(args);
     return open(path, flags, mode);
+}
+
+int statvfs(const char *path, struct statvfs *out)
+{
+    REAL(int, "statvfs", const char *, struct statvfs *);
+    int rc = real(path, out);
+
+    if (rc == 0 && fails_path("space", path)) out->f_bavail = 0;
+    return rc;
 }

@@ -100,6 +100,31 @@ def test_a_log_that_cannot_be_read_is_not_started_from(node, disk):
     check(node, 0)
 
 
+@pytest.mark.parametrize("forwarded", [False, True], ids=["alone", "forwarded"])
+def test_a_leader_whose_disk_is_nearly_full_refuses_writes_until_there_is_room(make_node, disk, forwarded):
+    cluster = Cluster(make_node)
+    leader = cluster.make_node("1")
+    cluster.nodes.append(leader)
+    leader.launch(env=disk.env()).wait_ready()
+    asked = cluster.add() if forwarded else leader
+    asked.execute("CREATE TABLE t (n INTEGER PRIMARY KEY, b)")
+    asked.execute("INSERT INTO t VALUES (1, 1)")
+    disk.fail("space", "ENOSPC", leader.data)
+
+    def write():
+        return asked.post("/db/execute", ["INSERT INTO t(b) VALUES (1)"]).json.get("error", "")
+    wait_until(lambda: write().startswith("disk full: 0 B is left"), "a refusal")
+    n = acknowledged(asked)
+    assert write().startswith("disk full") and write().startswith("disk full")
+    assert acknowledged(asked) == n and asked.get("/readyz").status == 200
+    assert asked.query("SELECT count(*) FROM t", params="?level=linearizable") == [[n]]
+    disk.heal()
+    wait_until(lambda: write() == "", "writes to be taken again")
+    assert acknowledged(asked) == n + 1
+    leader.wait_log("writes are refused until there is more")
+    leader.wait_log("writes are taken again")
+
+
 # --- snapshots ---------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("operation,code", [("write", "ENOSPC"), ("sync", "EIO"), ("open-write", "EACCES")])
