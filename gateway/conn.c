@@ -121,6 +121,7 @@ static void tail_release(struct hconn *c)
 {
     free(c->tail);
     c->tail = NULL;
+    budget_return(&c->set->thread->gateway->budget, &c->tail_held);
     c->tail_len = c->tail_pos = 0;
 }
 

@@ -93,6 +93,7 @@ struct hconn {
     size_t out_pos;
     uint8_t *tail; /* owned; to be sent after out */
     size_t tail_len, tail_pos;
+    uint64_t tail_held; /* of the budget, for tail */
 
     bool reading, writing; /* its events are on */
     bool opening;          /* the io: a handshake has to end first */

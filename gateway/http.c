@@ -13,6 +13,7 @@
 #include "gateway/http.h"
 #include "gateway/observe.h"
 #include "gateway/server.h"
+#include "gateway/stream.h"
 #include "gateway/transport.h"
 
 enum {
@@ -89,6 +90,8 @@ static void exchange_free(struct exchange *e)
 
     if (e->x.request.body_fd >= 0) close(e->x.request.body_fd);
     payload_fini(&e->payload);
+    budget_return(&e->x.thread->gateway->budget, &e->x.held);
+    if (e->x.counted) atomic_fetch_sub(&e->x.thread->gateway->requests, 1);
     buf_fini(&e->head);
     if (pool->n >= POOL_MAX) {
         exchange_destroy(e);
@@ -118,7 +121,8 @@ void exchange_detach(struct exchange *e)
 
 void exchange_gone(struct exchange *e)
 {
-    bool tell = e->dispatched && !e->x.answered;
+    bool streams = e->payload.kind == PAYLOAD_STREAM;
+    bool tell = e->dispatched && (!e->x.answered || streams);
 
     e->x.gone = true;
     payload_fini(&e->payload);
@@ -320,6 +324,8 @@ enum err exchange_body(struct exchange *e, const void *data, size_t len, struct 
         if (!err) err = write_all(r->body_fd, data, len, why);
         if (err) return err;
     } else {
+        if (!budget_cover(&e->x.thread->gateway->budget, &e->x.held, r->body_size + len))
+            return why_set(why, ERR_BUSY, EXCHANGE_NO_MEMORY);
         if (!r->body.data && r->has_content_length)
             (void)buf_reserve(&r->body, e->content_length < BODY_FIRST
                                             ? (size_t)e->content_length
@@ -330,6 +336,14 @@ enum err exchange_body(struct exchange *e, const void *data, size_t len, struct 
     }
     r->body_size += len;
     return ERR_OK;
+}
+
+void exchange_body_failed(struct exchange *e, const struct why *why)
+{
+    if (why->code == ERR_BUSY)
+        http_respond_busy(&e->x, why->text);
+    else
+        http_respond_text(&e->x, why->code == ERR_TOO_BIG ? 413 : 500, why->text);
 }
 
 /* --- responses
@@ -353,6 +367,7 @@ ssize_t payload_read(struct payload *p, void *out, size_t cap)
         if (n == 0) n = -1; /* shorter than was promised */
         break;
     case PAYLOAD_GZIP: n = gzip_read(p->gzip, out, cap); break;
+    case PAYLOAD_STREAM: n = http_stream_read(p->stream, out, cap); break;
     }
     if (n > 0) p->done += (uint64_t)n;
     return n;
@@ -363,6 +378,7 @@ void payload_fini(struct payload *p)
     if (p->kind == PAYLOAD_MEMORY) free(p->data);
     if (p->kind == PAYLOAD_FILE || p->kind == PAYLOAD_GZIP) close(p->fd);
     gzip_free(p->gzip);
+    if (p->kind == PAYLOAD_STREAM) http_stream_close(p->stream);
     *p = (struct payload){.kind = PAYLOAD_NONE};
 }
 
@@ -413,6 +429,19 @@ void http_respond(struct http_exchange *x, const struct http_response *r,
     respond(x, r, &p);
 }
 
+static void respond_text(struct http_exchange *x, const struct http_response *r,
+                         const char *text)
+{
+    struct buf body;
+
+    buf_init(&body, 0);
+    buf_append_str(&body, text);
+    buf_append_u8(&body, '\n');
+    if (buf_error(&body)) /* then without the words */
+        buf_fini(&body);
+    http_respond(x, r, &body);
+}
+
 void http_respond_text(struct http_exchange *x, int status, const char *text)
 {
     struct http_response r = {
@@ -421,14 +450,8 @@ void http_respond_text(struct http_exchange *x, int status, const char *text)
         .headers = {{"X-Content-Type-Options", "nosniff"}},
         .n_headers = 1,
     };
-    struct buf body;
 
-    buf_init(&body, 0);
-    buf_append_str(&body, text);
-    buf_append_u8(&body, '\n');
-    if (buf_error(&body)) /* then without the words */
-        buf_fini(&body);
-    http_respond(x, &r, &body);
+    respond_text(x, &r, text);
 }
 
 void http_respond_empty(struct http_exchange *x, int status, const char *content_type)
@@ -458,6 +481,34 @@ void http_respond_file_gzip(struct http_exchange *x, const struct http_response 
         return;
     }
     respond(x, r, &p);
+}
+
+void http_respond_stream(struct http_exchange *x, const struct http_response *r,
+                         struct http_stream *s)
+{
+    struct payload p = {.kind = PAYLOAD_STREAM, .stream = s};
+
+    respond(x, r, &p);
+}
+
+void transport_resume(struct http_exchange *x)
+{
+    struct exchange *e = exchange_of(x);
+
+    CHECK(e->attached);
+    x->transport->resume(e);
+}
+
+void http_respond_busy(struct http_exchange *x, const char *text)
+{
+    struct http_response r = {
+        .status = 503,
+        .content_type = "text/plain; charset=utf-8",
+        .headers = {{"X-Content-Type-Options", "nosniff"}, {"Retry-After", "1"}},
+        .n_headers = 2,
+    };
+
+    respond_text(x, &r, text);
 }
 
 bool http_value_ok(const char *value)

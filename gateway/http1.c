@@ -138,7 +138,7 @@ static void put_head(struct buf *b, struct exchange *e, const struct http_respon
     if (r->content_type) put_header(b, "Content-Type", r->content_type);
     for (size_t i = 0; i < r->n_headers; i++)
         put_header(b, r->headers[i].name, r->headers[i].value);
-    if (p->kind == PAYLOAD_GZIP) {
+    if (!payload_has_size(p)) {
         if (old)
             e->keep_alive = false; /* the end of the connection is the end of the body */
         else
@@ -186,7 +186,7 @@ static void chunk_head(uint8_t out[6], size_t len)
 static void produce(struct hconn *c)
 {
     struct exchange *e = http1_of(c)->sending;
-    bool chunked = e->payload.kind == PAYLOAD_GZIP && e->x.request.minor > 0;
+    bool chunked = !payload_has_size(&e->payload) && e->x.request.minor > 0;
     size_t before = chunked ? 6 : 0;
     struct buf *b = hconn_out(c);
     uint8_t *to = buf_reserve(b, FILE_STEP + 16);
@@ -194,6 +194,8 @@ static void produce(struct hconn *c)
 
     if (!to) return; /* settling finds the failed buffer */
     n = payload_read(&e->payload, to + before, FILE_STEP);
+    e->starved = n == PAYLOAD_LATER;
+    if (e->starved) return;
     if (n < 0) {
         hconn_break(c);
         return;
@@ -213,7 +215,7 @@ static void send_payload(struct hconn *c, struct exchange *e)
 {
     struct payload *p = &e->payload;
 
-    if (p->kind == PAYLOAD_FILE || p->kind == PAYLOAD_GZIP) {
+    if (p->kind == PAYLOAD_FILE || !payload_has_size(p)) {
         http1_of(c)->sending = e;
         produce(c);
         return;
@@ -222,6 +224,8 @@ static void send_payload(struct hconn *c, struct exchange *e)
         buf_append(hconn_out(c), p->data, p->size);
     } else if (p->kind == PAYLOAD_MEMORY) {
         hconn_send_tail(c, p->data, p->size);
+        c->tail_held = e->x.held;
+        e->x.held = 0;
         *p = (struct payload){.kind = PAYLOAD_NONE};
     }
     finished(c, e);
@@ -266,6 +270,15 @@ static void http1_respond(struct exchange *e, const struct http_response *r,
         advance(c);
     }
     if (c->held && may_take(c)) hconn_resume(c);
+}
+
+static void http1_resume(struct exchange *e)
+{
+    struct hconn *c = e->conn;
+
+    e->starved = false;
+    /* Otherwise it is asked when its turn comes, or the client has taken some. */
+    if (http1_of(c)->sending == e && !c->writing) hconn_mark(c);
 }
 
 /* HTTP API 1.6: an answer in the name of the protocol, behind those that are due, and the
@@ -497,12 +510,12 @@ static void refuse_encoding(struct hconn *c, struct exchange *e)
 }
 
 /* The body will not be taken: say why, and take nothing more. */
-static void refuse_body(struct http1 *h, struct exchange *e, int status, const char *text)
+static void refuse_body(struct http1 *h, struct exchange *e, const struct why *why)
 {
     h->last = true;
     h->receiving = NULL;
     e->keep_alive = false;
-    http_respond_text(&e->x, status, text);
+    exchange_body_failed(e, why);
 }
 
 static void begin_body(struct http1 *h, struct exchange *e)
@@ -517,7 +530,10 @@ static void begin_body(struct http1 *h, struct exchange *e)
         gateway_dispatch(&e->x);
         return;
     }
-    if (e->content_length > e->rule.max) refuse_body(h, e, 413, EXCHANGE_TOO_LARGE);
+    if (e->content_length > e->rule.max) {
+        (void)why_set(&h->why, ERR_TOO_BIG, EXCHANGE_TOO_LARGE);
+        refuse_body(h, e, &h->why);
+    }
 }
 
 /* A block is complete: make it a request, or refuse it. */
@@ -655,7 +671,7 @@ static size_t take_body(struct hconn *c, const uint8_t *data, size_t len)
 
     c->progress = true;
     if (h->body_error) {
-        refuse_body(h, e, h->body_error == ERR_TOO_BIG ? 413 : 500, h->why.text);
+        refuse_body(h, e, &h->why);
         return len;
     }
     after = e->x.request.body_size;
@@ -713,10 +729,10 @@ static bool http1_output(struct hconn *c)
 {
     struct http1 *h = http1_of(c);
 
-    if (h->sending)
-        produce(c);
-    else
+    if (!h->sending)
         advance(c);
+    else if (!h->sending->starved)
+        produce(c);
     if (c->held && may_take(c)) c->resume = true;
     return hconn_unsent(c) > 0;
 }
@@ -786,5 +802,6 @@ enum err http1_open(struct hconn *c)
     c->state = h;
     c->protocol = &http1_protocol;
     c->transport.respond = http1_respond;
+    c->transport.resume = http1_resume;
     return ERR_OK;
 }

@@ -16,6 +16,7 @@
 
 #include "core/base/clock.h"
 #include "gateway/conn.h"
+#include "gateway/stream.h"
 #include "gateway/transport.h"
 
 enum {
@@ -35,6 +36,7 @@ struct http2 {
     struct list streams;      /* exchanges */
     size_t n_streams;
     size_t running;       /* of them at their handlers */
+    size_t starved;       /* of them answered, with a handler that has yet to go on */
     bool in_block;        /* a header block has begun and not ended */
     uint64_t block_bytes; /* input since then, roughly */
     double resets_left;
@@ -67,8 +69,13 @@ static ssize_t read_payload(nghttp2_session *session, int32_t stream, uint8_t *o
     ssize_t n = payload_read(p, out, cap);
 
     (void)session, (void)stream;
+    if (n == PAYLOAD_LATER) {
+        e->starved = true;
+        http2_of(c)->starved++;
+        return NGHTTP2_ERR_DEFERRED;
+    }
     if (n < 0) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* the stream is reset */
-    if (n == 0 || (p->kind != PAYLOAD_GZIP && p->done == p->size))
+    if (n == 0 || (payload_has_size(p) && p->done == p->size))
         *flags |= NGHTTP2_DATA_FLAG_EOF;
     c->progress = true;
     return n;
@@ -97,7 +104,7 @@ static void http2_respond(struct exchange *e, const struct http_response *r,
     struct http2 *h = http2_of(c);
     const struct gateway_options *o = &c->set->thread->gateway->options;
     bool bodiless = r->status == 204 || r->status == 304;
-    bool sized = p->kind != PAYLOAD_GZIP && !bodiless;
+    bool sized = payload_has_size(p) && !bodiless;
     nghttp2_data_provider body = {.source.ptr = e, .read_callback = read_payload};
     struct fields f = {.n = 0};
     char status[16], length[24];
@@ -140,6 +147,24 @@ static void reset(struct http2 *h, int32_t stream, uint32_t code)
     /* Out of memory is the only failure, and the session's next call finds that itself.
      */
     (void)nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, stream, code);
+}
+
+static void feed(struct http2 *h, struct exchange *e)
+{
+    if (e->starved) h->starved--;
+    e->starved = false;
+}
+
+static void http2_resume(struct exchange *e)
+{
+    struct http2 *h = http2_of(e->conn);
+
+    feed(h, e);
+    if (http_stream_broken(e->payload.stream)) /* also where its window is closed */
+        reset(h, e->stream, NGHTTP2_INTERNAL_ERROR);
+    else /* not deferred, when it waits for its window: then that wakes it */
+        (void)nghttp2_session_resume_data(h->session, e->stream);
+    hconn_mark(e->conn);
 }
 
 static void run(struct http2 *h, struct exchange *e)
@@ -286,7 +311,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream,
     c->progress = true;
     if (!e || e->x.answered || e->x.cut) return 0;
     err = exchange_body(e, data, len, &why);
-    if (err) http_respond_text(&e->x, err == ERR_TOO_BIG ? 413 : 500, why.text);
+    if (err) exchange_body_failed(e, &why);
     return 0;
 }
 
@@ -349,6 +374,7 @@ static void drop(struct hconn *c, struct exchange *e)
 
     h->n_streams--;
     if (e->dispatched && !e->x.answered) h->running--;
+    feed(h, e);
     c->fresh = true;
     exchange_gone(e);
 }
@@ -412,7 +438,7 @@ static enum hconn_wait http2_waits(const struct hconn *c)
 {
     const struct http2 *h = http2_of(c);
 
-    if (h->running > 0) return CONN_NONE;
+    if (h->running + h->starved > 0) return CONN_NONE;
     if (h->in_block) return CONN_HEADER;
     return h->n_streams > 0 ? CONN_STALL : CONN_IDLE;
 }
@@ -497,5 +523,6 @@ enum err http2_open(struct hconn *c)
     c->state = h;
     c->protocol = &http2_protocol;
     c->transport.respond = http2_respond;
+    c->transport.resume = http2_resume;
     return ERR_OK;
 }

@@ -4,9 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/clock.h"
 #include "gateway/stamp.h"
 
 static const size_t BODY_MAX = (size_t)1 << 31; /* of an answer that is built in memory */
+
+enum { SHOWN_MS = 8 }; /* a row waits no longer for others to fill a piece */
 
 /* How a column's type decides about its values (HTTP API 6.3). */
 enum column_kind {
@@ -74,6 +77,7 @@ static const char *type_of_value(enum db_type type)
 
 static void entry_begin(struct json_sink *s)
 {
+    s->begun_out = false;
     s->start = s->body.len;
     s->start_empty = s->json.empty;
     s->infinite_here = 0;
@@ -85,6 +89,7 @@ static void entry_begin(struct json_sink *s)
 /* Go back to where the entry began. */
 static void entry_drop(struct json_sink *s)
 {
+    if (s->begun_out) s->broken = true;
     buf_truncate(&s->body, s->start);
     s->json.empty = s->start_empty;
     s->json.depth = 2; /* in results, in the envelope */
@@ -308,6 +313,53 @@ static bool write_row(struct json_sink *s, const struct db_value *values)
     return true;
 }
 
+/* --- on its way out --- */
+
+static bool give_piece(struct json_sink *s)
+{
+    int infinite = s->infinite ? s->infinite : s->infinite_here;
+
+    /* An answer that cannot be given is not begun, and one that was ends here. */
+    if (infinite) {
+        s->infinite = infinite;
+        s->broken = s->partial;
+        return false;
+    }
+    s->since_ms = 0;
+    s->partial = true;
+    if (s->open) s->begun_out = true;
+    s->start = 0;
+    if (s->on_piece(s)) return true;
+    s->broken = true;
+    return false;
+}
+
+/* Enough for a piece, or the client has waited for it long enough? */
+static bool is_due(struct json_sink *s)
+{
+    uint64_t now;
+
+    if (s->body.len >= JSON_SINK_PIECE) return true;
+    now = clock_coarse_ms();
+    if (s->since_ms == 0) s->since_ms = now;
+    return now - s->since_ms >= SHOWN_MS;
+}
+
+/* Something was added.  False: no more is wanted. */
+static bool grown(struct json_sink *s)
+{
+    if (s->broken) return false;
+    if (s->budget && !budget_cover(s->budget, &s->held, s->body.len)) {
+        s->over = true;
+        s->broken = s->partial;
+        buf_fini(&s->body); /* an error now; what comes is dropped */
+        s->body.error = ERR_TOO_BIG;
+        return false;
+    }
+    if (s->sink.pace == SINK_KEEPS || !s->on_piece) return true;
+    return !is_due(s) || give_piece(s);
+}
+
 static bool on_row(struct row_sink *sink, const struct db_value *values, size_t n)
 {
     struct json_sink *s = of(sink);
@@ -328,7 +380,7 @@ static bool on_row(struct row_sink *sink, const struct db_value *values, size_t 
     } else {
         (void)write_row(s, values);
     }
-    return buf_error(&s->body) == ERR_OK;
+    return buf_error(&s->body) == ERR_OK && grown(s);
 }
 
 static void on_rows_end(struct row_sink *sink, uint64_t elapsed_ns)
@@ -356,7 +408,9 @@ static void on_rows_end(struct row_sink *sink, uint64_t elapsed_ns)
     }
     json_close(j, '}');
     if (s->infinite_here && !s->infinite) s->infinite = s->infinite_here;
+    s->infinite_here = 0;
     s->open = false;
+    (void)grown(s);
 }
 
 /* --- the other entries --- */
@@ -399,6 +453,7 @@ static void on_failed(struct row_sink *sink, bool read_side, const char *text, s
     }
     if (s->open) entry_drop(s);
     write_error(s, read_side, text, len);
+    (void)grown(s);
 }
 
 static void on_request_failed(struct row_sink *sink, const char *text, size_t len)
@@ -408,6 +463,13 @@ static void on_request_failed(struct row_sink *sink, const char *text, size_t le
     s->request_failed = true;
     buf_clear(&s->error);
     buf_append(&s->error, text, len);
+}
+
+static bool on_room_asked(struct row_sink *sink, void (*on_room)(void *arg), void *arg)
+{
+    struct json_sink *s = of(sink);
+
+    return !s->room || s->room(s, on_room, arg);
 }
 
 /* --- the envelope --- */
@@ -424,7 +486,8 @@ static void begin(struct json_sink *s)
 void json_sink_init(struct json_sink *s, const struct params *p)
 {
     static const struct row_sink_ops ops = {
-        on_columns, on_row, on_rows_end, on_written, on_failed, on_request_failed,
+        on_columns,        on_row,        on_rows_end, on_written, on_failed,
+        on_request_failed, on_room_asked,
     };
 
     *s = (struct json_sink){.sink.ops = &ops};
@@ -457,7 +520,11 @@ enum err json_sink_finish(struct json_sink *s, const struct json_envelope *e,
         error_len = s->error.len;
     }
     if (s->open) entry_drop(s); /* cut off by a failure of the whole */
+    if (s->partial && (error || s->broken || s->infinite))
+        return why_set(why, ERR_CANCELLED, "cannot be completed");
+    if (s->over && !error) return why_set(why, ERR_TOO_BIG, "%s", JSON_SINK_OVER);
     if (error) {
+        if (s->over) s->body.error = ERR_OK;
         buf_truncate(&s->body, 0);
         s->infinite = 0;
         begin(s);

@@ -205,8 +205,8 @@ static void count_failed(struct row_sink *s, bool read_side, const char *text, s
 }
 
 static const struct row_sink_ops sink_ops = {
-    ignore_columns, ignore_row,   ignore_rows_end,
-    ignore_written, count_failed, count_request_failed,
+    ignore_columns,       ignore_row, ignore_rows_end, ignore_written, count_failed,
+    count_request_failed, NULL,
 };
 
 static void hold(struct gateway_api *q, bool on)
@@ -497,6 +497,9 @@ static struct entry *entry_new(const struct json_statements *statements)
     return e;
 }
 
+/* Never redirected: a batch finds its leader by itself. */
+static const struct api_endpoint endpoint = {API_OTHER, "Execute", API_JSON};
+
 void queue_request(struct http_exchange *x, const struct params *p)
 {
     struct gateway_api *q = x->thread->gateway->api;
@@ -510,7 +513,7 @@ void queue_request(struct http_exchange *x, const struct params *p)
         http_respond_text(x, 503, "leader not found");
         return;
     }
-    if (!api_read_statements(x, true, &statements)) return;
+    if (!api_read_statements(x, p, &endpoint, true, &statements)) return;
     if (statements.received == 0 && !wait) {
         http_respond_text(x, 400, "no statements");
         return;
@@ -520,7 +523,7 @@ void queue_request(struct http_exchange *x, const struct params *p)
                 (int64_t)statements.received);
     metrics_add(api_metrics(x), METRIC_queue_objects_rx, (int64_t)statements.received);
     if (wait) metrics_add(api_metrics(x), METRIC_http_queued_executions_wait, 1);
-    if (api_disallowed(x, p, &statements)) return;
+    if (api_disallowed(x, p, &endpoint, &statements)) return;
 
     e = entry_new(&statements);
     if (!e) {

@@ -97,6 +97,16 @@ static const struct route *find(const struct http_exchange *x)
     return r;
 }
 
+/* One more to work on.  False: there are enough. */
+static bool count(struct http_exchange *x)
+{
+    struct gateway *g = x->thread->gateway;
+    uint64_t max = g->options.limits.requests;
+
+    x->counted = true; /* until it is freed */
+    return atomic_fetch_add(&g->requests, 1) < max || max == 0;
+}
+
 struct routed { /* in the exchange's arena */
     const struct route *route;
     struct params *params;
@@ -124,6 +134,10 @@ static void dispatch(struct http_exchange *x, void *arg)
     }
     if (!(r->methods & 1 << x->request.method)) {
         http_respond_empty(x, 405, r->type);
+        return;
+    }
+    if (strncmp(r->path, "/db/", 4) == 0 && !count(x)) {
+        http_respond_busy(x, "too many requests are being worked on");
         return;
     }
     r->handler(x, d->params);

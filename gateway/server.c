@@ -654,6 +654,7 @@ enum err gateway_start(struct gateway **out, const struct gateway_options *o,
     if (!g) return why_set(why, ERR_NOMEM, "out of memory for the gateway");
     g->options = *o;
     set_limits(&g->options);
+    g->budget.max = g->options.limits.memory;
     g->backend = o->backend;
     g->logger = o->logger;
     g->metrics = o->metrics;

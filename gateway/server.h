@@ -23,6 +23,7 @@
 
 #include "core/base/err.h"
 #include "core/base/mailbox.h"
+#include "gateway/budget.h"
 #include "gateway/gateway.h"
 #include "gateway/http.h"
 
@@ -60,6 +61,8 @@ struct gateway {
     struct mailbox *answers;   /* owned; what threads tell the one that stops them */
     atomic_size_t connections; /* of all threads */
     _Atomic uint64_t last_backup_ns; /* wall clock; 0 = none since the start */
+    atomic_size_t requests;    /* exchanges whose handlers are limited (route.c) */
+    struct budget budget;      /* of bodies and results in memory */
     atomic_bool stopping;
 };
 

@@ -23,18 +23,33 @@ struct exchange;
 struct gzip;
 
 /* The body of a response, pulled as the client takes it. */
-enum payload_kind { PAYLOAD_NONE, PAYLOAD_MEMORY, PAYLOAD_FILE, PAYLOAD_GZIP };
+enum payload_kind {
+    PAYLOAD_NONE,
+    PAYLOAD_MEMORY,
+    PAYLOAD_FILE,
+    PAYLOAD_GZIP,
+    PAYLOAD_STREAM
+};
 
 struct payload {
     enum payload_kind kind;
-    uint8_t *data;     /* MEMORY: owned */
-    int fd;            /* FILE, GZIP: owned */
-    uint64_t size;     /* all but GZIP: bytes in all */
-    uint64_t done;     /* bytes read so far */
-    struct gzip *gzip; /* GZIP: owned */
+    uint8_t *data;              /* MEMORY: owned */
+    int fd;                     /* FILE, GZIP: owned */
+    uint64_t size;              /* all but GZIP and STREAM: bytes in all */
+    uint64_t done;              /* bytes read so far */
+    struct gzip *gzip;          /* GZIP: owned */
+    struct http_stream *stream; /* STREAM: its reader is here */
 };
 
-/* The next bytes, at most cap; 0 at the end, -1 when they cannot be had. */
+static inline bool payload_has_size(const struct payload *p)
+{
+    return p->kind != PAYLOAD_GZIP && p->kind != PAYLOAD_STREAM;
+}
+
+enum { PAYLOAD_LATER = -2 };
+
+/* The next bytes, at most cap; 0 at the end, -1 when they cannot be had; PAYLOAD_LATER:
+ * not yet, and the transport's resume() will be called. */
 ssize_t payload_read(struct payload *p, void *out, size_t cap);
 void payload_fini(struct payload *p); /* leaves PAYLOAD_NONE */
 
@@ -43,10 +58,16 @@ void payload_fini(struct payload *p); /* leaves PAYLOAD_NONE */
 struct http_transport {
     /* Take an answer; p moves.  Called once per exchange, never after it is gone. */
     void (*respond)(struct exchange *e, const struct http_response *r, struct payload *p);
+    /* A payload that had nothing has something, or its end, or has broken. */
+    void (*resume)(struct exchange *e);
 };
+
+/* For stream.c: x is not gone. */
+void transport_resume(struct http_exchange *x);
 
 enum { EXCHANGE_HEADERS = 24 };
 #define EXCHANGE_TOO_LARGE "request body too large"
+#define EXCHANGE_NO_MEMORY "too much memory is in use by other requests"
 
 struct exchange {
     struct http_exchange x; /* first: the handlers know no more */
@@ -65,6 +86,7 @@ struct exchange {
     bool refused;        /* HTTP/2: answered before its body came, which is dropped */
     int32_t stream;      /* HTTP/2 */
     size_t headers_size; /* HTTP/2: as counted by RFC 9113, 6.5.2 */
+    bool starved;        /* its payload has nothing yet */
     size_t headers_cap;
     uint64_t content_length; /* with has_content_length */
     struct buf head;         /* HTTP/1, ready: status line and headers */
@@ -101,9 +123,12 @@ MUST_USE bool exchange_target(struct exchange *e, const char *target);
 void exchange_method(struct exchange *e, const char *method);
 
 /* Append to the body, wherever the rule says it goes.  ERR_TOO_BIG over the rule's max;
- * else what went wrong. */
+ * ERR_BUSY over the budget of all; else what went wrong. */
 MUST_USE enum err exchange_body(struct exchange *e, const void *data, size_t len,
                                 struct why *why);
+
+/* Answer for a body that could not be taken. */
+void exchange_body_failed(struct exchange *e, const struct why *why);
 
 /* May this be the value of a response header?  One that came from a request must not end
  * the header. */

@@ -28,3 +28,8 @@ const struct clock *clock_real(void)
     static const struct clock real = {.mono_ns = real_mono_ns, .wall_ns = real_wall_ns};
     return &real;
 }
+
+uint64_t clock_coarse_ms(void)
+{
+    return now_ns(CLOCK_MONOTONIC_COARSE) / 1000000;
+}

@@ -2,6 +2,7 @@
 #include "core/cluster/forward.h"
 
 #include <event2/buffer.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 
 enum {
     MOVES_MAX = 4,         /* between this node and others, should leadership not rest */
+    FULL_MAX_MS = 60000,   /* for a sink that is full */
     PATIENCE_MS = 3000,    /* to learn who leads, after a node that did not, or is gone */
     REFERENCE_ABOVE = 2048 /* bytes; what is smaller is quicker copied */
 };
@@ -225,11 +227,91 @@ static void forward_free(struct forward *f)
     free(f);
 }
 
+/* --- a sink that is full ---------------------------------------------------------- */
+
+/* Its on_room() may come when the forward is long over; and who is told first is a
+ * matter of luck, hence the lock. */
+struct forward_room {
+    struct mail mail;
+    struct cluster *cl;
+    struct forward *f; /* the node thread's, while not dropped */
+    pthread_mutex_t lock;
+    bool dropped;
+};
+
+static void room_free(struct forward_room *room)
+{
+    pthread_mutex_destroy(&room->lock);
+    free(room);
+}
+
+static void deliver_room(struct mail *m, void *node)
+{
+    struct forward_room *room = LIST_ITEM(m, struct forward_room, mail);
+    struct forward *f = room->f;
+
+    (void)node;
+    pthread_mutex_lock(&room->lock); /* so that on_room() is through with it */
+    pthread_mutex_unlock(&room->lock);
+    if (!room->dropped) {
+        f->room = NULL;
+        forward_moves(f);
+        if (f->request) net_request_resume(f->request); /* may be its end */
+    }
+    room_free(room);
+}
+
+/* Any thread. */
+static void on_room(void *arg)
+{
+    struct forward_room *room = arg;
+    bool dropped;
+
+    pthread_mutex_lock(&room->lock);
+    dropped = room->dropped;
+    if (!dropped) cluster_post(room->cl, &room->mail, deliver_room);
+    pthread_mutex_unlock(&room->lock);
+    if (dropped) room_free(room);
+}
+
+/* Whoever still has it frees it. */
+static void room_drop(struct forward_room *room)
+{
+    if (room == NULL) return;
+    pthread_mutex_lock(&room->lock);
+    room->dropped = true;
+    pthread_mutex_unlock(&room->lock);
+}
+
+static bool wait_for_room(struct forward *f, struct row_sink *sink)
+{
+    struct forward_room *room;
+
+    if (!f->results.final || sink == NULL || sink->ops->room == NULL) return true;
+    room = calloc(1, sizeof *room);
+    if (room == NULL) return false;
+    room->cl = f->cl;
+    room->f = f;
+    pthread_mutex_init(&room->lock, NULL);
+    if (sink->ops->room(sink, on_room, room)) {
+        room_free(room);
+        return true;
+    }
+    f->room = room;
+    f->full_ms = cluster_now_ms(f->cl);
+    net_request_pause(f->request);
+    return true;
+}
+
+/* --- the end, continued ----------------------------------------------------------- */
+
 /* Take it out of everything; its call is not its any more. */
 static void release(struct forward *f)
 {
     if (f->request) net_request_cancel(f->request);
     f->request = NULL;
+    room_drop(f->room);
+    f->room = NULL;
     target_drop(f->target);
     f->target = NULL;
     forget_serial(f);
@@ -367,7 +449,7 @@ static void lost_sight(struct forward *f, bool timed_out)
 
     if (timed_out)
         metrics_add(f->cl->o.metrics, METRIC_cluster_num_client_read_timeouts, 1);
-    if (f->results.begun || (timed_out && !k->writes)) {
+    if (timed_out && !k->writes) {
         forward_finish(f, f->last.code, f->last.text);
     } else if (!k->writes) {
         try_again(f);
@@ -388,6 +470,10 @@ static void failed(struct forward *f, bool not_run, bool up)
 
     target_drop(f->target);
     f->target = NULL;
+    if (f->results.begun) { /* the sink cannot be told twice */
+        forward_finish(f, f->last.code, f->last.text);
+        return;
+    }
     if (f->repeat && !(not_run && refused)) {
         /* A refusal of the repeat says nothing of the first try; but a leader looks for
          * an answer before it looks whether it leads. */
@@ -438,6 +524,12 @@ bool forward_job_back(struct forward *f)
     return false;
 }
 
+/* Certainly a read: it may be given up at any time. */
+static bool reads_only(const struct forward *f)
+{
+    return f->kind == FORWARD_QUERY || f->results.final;
+}
+
 /* --- an exchange ------------------------------------------------------------------ */
 
 void forward_succeeded(struct forward *f)
@@ -451,8 +543,14 @@ bool forward_results(struct forward *f, struct net_request *r)
     struct why why = {0};
     size_t len;
     const uint8_t *bytes = net_request_bytes(r, &len);
-    enum err e = results_read(&f->results, bytes, len, &why);
+    bool was_final = f->results.final;
+    enum err e;
 
+    if (!f->results.begun) /* the sink may begin its answer now */
+        snprintf(f->call->served_by, sizeof f->call->served_by, "%s", f->leader_addr);
+    e = results_read(&f->results, bytes, len, &why);
+    if (f->results.final && !was_final) net_request_no_deadline(r);
+    if (f->results.final) forward_moves(f);
     if (e) {
         f->last = why;
         if (kinds[f->kind].writes)
@@ -465,8 +563,12 @@ bool forward_results(struct forward *f, struct net_request *r)
         forward_finish(f, ERR_CANCELLED, "the caller left");
         return false;
     }
-    if (f->kind == FORWARD_QUERY && f->results.muted) { /* as db_reader_query() has it */
-        forward_finish(f, ERR_OK, "");
+    if ((f->kind == FORWARD_QUERY || f->results.final) && f->results.muted) {
+        forward_finish(f, ERR_OK, ""); /* as db_reader_query() has it */
+        return false;
+    }
+    if (!wait_for_room(f, sink_of(f->call))) {
+        forward_finish(f, ERR_NOMEM, "out of memory");
         return false;
     }
     return true;
@@ -589,6 +691,7 @@ static enum err start_exchange(struct forward *f, struct why *why)
     if (!e) e = target_channel(&f->channel, f->target, f->leader_addr, k->class, why);
     if (!e && k->keeps_answer) e = give_id(f, o.meta.call_id, why);
     if (e) return e;
+    if (reads_only(f)) cluster_tick(f->cl); /* its caller may leave */
     if (!f->repeat) f->until_ms = now + cluster_timeout_ms(f->call);
     if (k->class == NET_CALL) /* a large file's exchange lasts while something moves */
         o.meta.timeout_ns = f->until_ms > now ? (f->until_ms - now) * 1000000 : 1;
@@ -699,6 +802,25 @@ static bool in_pieces(const struct forward *f)
     return kinds[f->kind].class == NET_BULK;
 }
 
+/* Reads that nobody waits for any more, and answers that have begun and do not go on. */
+static void look_after_reads(struct cluster *cl)
+{
+    uint64_t now = cluster_now_ms(cl);
+
+    for (struct list *l = cl->forwards.next, *next; l != &cl->forwards; l = next) {
+        struct forward *f = LIST_ITEM(l, struct forward, link);
+
+        next = l->next;
+        if (!reads_only(f)) continue;
+        if (atomic_load(&f->call->cancelled))
+            forward_finish(f, ERR_CANCELLED, "the caller left");
+        else if (f->room && now - f->full_ms > FULL_MAX_MS)
+            forward_finish(f, ERR_TIMEOUT, "the caller takes nothing");
+        else if (f->results.final && !f->room && f->request && now >= f->until_ms)
+            forward_finish(f, ERR_TIMEOUT, "no answer in time");
+    }
+}
+
 static void time_out_pieces(struct cluster *cl)
 {
     for (struct list *l = cl->forwards.next, *next; l != &cl->forwards; l = next) {
@@ -719,9 +841,11 @@ bool forwards_tick(struct cluster *cl)
     bool more = false;
 
     wake_waiting(cl);
+    look_after_reads(cl);
     time_out_pieces(cl);
     for (struct list *l = cl->forwards.next; l != &cl->forwards && !more; l = l->next)
-        more = in_pieces(LIST_ITEM(l, struct forward, link));
+        more = in_pieces(LIST_ITEM(l, struct forward, link)) ||
+               reads_only(LIST_ITEM(l, struct forward, link));
     return more || !list_empty(&cl->waiting);
 }
 

@@ -33,6 +33,8 @@ enum forward_kind {
     FORWARD_KINDS
 };
 
+struct forward_room;
+
 struct forward {
     struct list link;    /* cl->forwards */
     struct list waiting; /* cl->waiting, or nowhere */
@@ -54,6 +56,8 @@ struct forward {
     struct why last;      /* how the last exchange failed */
 
     struct results_reader results;
+    struct forward_room *room; /* the sink is full; NULL: it is not */
+    uint64_t full_ms;          /* since then */
 
     struct forward_bulk { /* loads and backups */
         struct spool_job job;

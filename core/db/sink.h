@@ -7,6 +7,10 @@
  * columns may be followed by failed (a run-time error: rows given so far do not count).
  * One sink writes JSON, another protobuf.  A sink is called by one thread at a time;
  * values and texts are borrowed for the call.
+ *
+ * A sink may pass on what it was told before the request is over, if its caller says so
+ * beforehand by its pace.  Once rows have been passed on, a failed or request_failed that
+ * would take them back makes the whole answer fail.
  */
 #ifndef CORE_DB_SINK_H
 #define CORE_DB_SINK_H
@@ -51,10 +55,21 @@ struct row_sink_ops {
     void (*failed)(struct row_sink *s, bool read_side, const char *text, size_t len);
     /* The whole request failed: a top-level error; results given so far do not count. */
     void (*request_failed)(struct row_sink *s, const char *text, size_t len);
+    /* SINK_PAUSES: may more be told now?  If not, on_room(arg) is called once, later, on
+     * any thread, when there is room or nobody wants more; it must not block.  NULL:
+     * always. */
+    bool (*room)(struct row_sink *s, void (*on_room)(void *arg), void *arg);
+};
+
+enum sink_pace {
+    SINK_KEEPS,  /* what was told may be taken back, and nobody waits: all is kept */
+    SINK_WAITS,  /* the sink's functions may block until there is room */
+    SINK_PAUSES, /* they may not; the caller asks room() and stops telling meanwhile */
 };
 
 struct row_sink {
     const struct row_sink_ops *ops;
+    enum sink_pace pace; /* its caller's, who sets it before the first call */
 };
 
 #endif

@@ -940,6 +940,12 @@ void net_request_finish(struct net_request *r)
     (void)conn_send(r->stream.conn, &f, NULL, 0);
 }
 
+void net_request_no_deadline(struct net_request *r)
+{
+    r->deadline_ns = UINT64_MAX;
+    event_del(&r->timer);
+}
+
 void net_request_pause(struct net_request *r)
 {
     stream_pause(&r->stream);

@@ -117,6 +117,10 @@ MUST_USE enum err net_request_send_bytes(struct net_request *r, struct evbuffer 
 /* No more messages will come.  Before a connection is there it is remembered. */
 void net_request_finish(struct net_request *r);
 
+/* The deadline counts no more: an answer has begun, and how long it takes is up to who
+ * reads it. */
+void net_request_no_deadline(struct net_request *r);
+
 /* Take no more messages for now; the window makes the callee stop. */
 void net_request_pause(struct net_request *r);
 void net_request_resume(struct net_request *r);

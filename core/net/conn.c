@@ -813,8 +813,8 @@ static void on_end(void *arg, bool handshake, const struct why *why)
     if (why->code == ERR_OK)
         why_set(&told, ERR_UNREACHABLE, "closed within the TLS handshake");
     c->untrusted = told.code == ERR_UNAUTHORIZED || told.code == ERR_UNSUPPORTED;
-    /* Nobody's credentials were refused: no call has been answered. */
-    if (told.code == ERR_UNAUTHORIZED) told.code = ERR_UNREACHABLE;
+    /* No call was answered: what cannot be done is to reach the other side. */
+    if (c->untrusted) told.code = ERR_UNREACHABLE;
     if (handshake && c->accepted && c->state == CONN_HELLO && why->code != ERR_OK)
         handshake_failed(c, &told);
     else

@@ -19,6 +19,11 @@
 
 enum { CHUNK_BYTES = 1 << 20, CHUNKS_UNDER_WAY = 8 };
 
+/* A chunk that took longer than this, from the proposal until it was applied, shows that
+ * the disk or a majority of the nodes is busy: then fewer are under way, so that
+ * heartbeats do not wait behind megabytes. */
+static const uint64_t SLOW_CHUNK_NS = 100000000;
+
 /* A name in the scratch directory that nobody else uses. */
 static void scratch_path(struct node *n, char *out, size_t size, const char *what)
 {
@@ -101,7 +106,7 @@ struct loading {
     struct node *node;
     pthread_mutex_t lock; /* chunks end on other threads */
     pthread_cond_t room;
-    unsigned under_way;
+    unsigned under_way, allowed;
     struct why why; /* of the first chunk that failed */
     uint64_t raft_index;
 };
@@ -109,14 +114,26 @@ struct loading {
 struct chunk {
     struct call_execute x;
     struct loading *load;
+    uint64_t begun_ns;
 };
+
+/* Halve what may be under way, or add one. */
+static void adapt(struct loading *l, uint64_t took_ns)
+{
+    if (took_ns > SLOW_CHUNK_NS)
+        l->allowed = l->allowed > 1 ? l->allowed / 2 : 1;
+    else if (l->allowed < CHUNKS_UNDER_WAY)
+        l->allowed++;
+}
 
 static void chunk_done(struct call *c)
 {
     struct chunk *k = LIST_ITEM(c, struct chunk, x.call);
     struct loading *l = k->load;
+    uint64_t took_ns = clock_mono_ns(l->node->o.clock) - k->begun_ns;
 
     pthread_mutex_lock(&l->lock);
+    adapt(l, took_ns);
     if (c->why.code && !l->why.code) l->why = c->why;
     l->raft_index = k->x.raft_index;
     l->under_way--;
@@ -138,7 +155,7 @@ static bool propose(struct loading *l, const ProtobufCMessage *m, uint8_t type,
     if (k == NULL || k->x.request == NULL) {
         if (!l->why.code) (void)why_set(&l->why, ERR_NOMEM, "out of memory");
     }
-    while (l->under_way >= CHUNKS_UNDER_WAY) pthread_cond_wait(&l->room, &l->lock);
+    while (l->under_way >= l->allowed) pthread_cond_wait(&l->room, &l->lock);
     ok = l->why.code == ERR_OK;
     if (ok) l->under_way++;
     pthread_mutex_unlock(&l->lock);
@@ -148,6 +165,7 @@ static bool propose(struct loading *l, const ProtobufCMessage *m, uint8_t type,
         return false;
     }
     k->load = l;
+    k->begun_ns = clock_mono_ns(l->node->o.clock);
     k->x.call.done = chunk_done;
     k->x.sink = sink;
     node_propose(l->node, &k->x, type);
@@ -159,6 +177,7 @@ static void loading_init(struct loading *l, struct call_load *c)
     memset(l, 0, sizeof *l);
     l->call = c;
     l->node = c->call.owner;
+    l->allowed = 2;
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->room, NULL);
 }

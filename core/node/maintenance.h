@@ -23,8 +23,8 @@ struct maintenance; /* opaque */
 struct node;
 
 /* Reads what was kept; what is switched off is forgotten.  Before the threads start, with
- * the database open.  A file that is damaged counts as none: the worst is a run too
- * many. */
+ * the database open.  A file that is damaged counts as none: its periods begin
+ * anew. */
 MUST_USE enum err maintenance_new(struct maintenance **out, struct node *n,
                                   struct why *why);
 void maintenance_free(

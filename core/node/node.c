@@ -22,9 +22,10 @@
 #include "core/node/snapshots.h"
 
 enum {
-    SYNC_HERE_MAX = 4,      /* entries of a job that the node thread syncs itself */
-    SLOW_SYNC_NS = 2000000, /* a sync that took longer shows a slow disk */
-    SLOW_DISK_MS = 1000     /* which is left to the wal thread for so long */
+    SYNC_HERE_MAX = 4,       /* entries of a job that the node thread syncs itself, */
+    SYNC_HERE_BYTES = 65536, /* and the bytes in them */
+    SLOW_SYNC_NS = 2000000,  /* a sync that took longer shows a slow disk */
+    SLOW_DISK_MS = 1000      /* which is left to the wal thread for so long */
 };
 
 static const struct why closed = {.code = ERR_CLOSED, .text = "store not open"};
@@ -345,9 +346,14 @@ bool node_post(struct node *n, struct mail *m,
  */
 static bool sync_here(const struct node *n, const struct wal_job *job)
 {
+    size_t bytes = 0;
+
     if (n->at_wal > 0 || job->kind != WAL_JOB_PERSIST) return false;
     if (!job->has_work && !job->drop_before) return true;
-    return job->n_entries <= SYNC_HERE_MAX && node_now_ms(n) >= n->slow_disk_until_ms;
+    if (job->n_entries > SYNC_HERE_MAX) return false;
+    for (size_t i = 0; i < job->n_entries; i++)
+        if (job->entries[i].payload) bytes += job->entries[i].payload->len;
+    return bytes <= SYNC_HERE_BYTES && node_now_ms(n) >= n->slow_disk_until_ms;
 }
 
 static void port_to_wal(void *host, struct wal_job *job)
@@ -676,6 +682,7 @@ static enum err copy_options(struct node *n, const struct node_options *o,
     n->o.extensions = ext;
     if (n->o.readers == 0) n->o.readers = usable_cores();
     if (n->o.max_readers == 0) n->o.max_readers = 256;
+    if (n->o.readers > n->o.max_readers) n->o.readers = n->o.max_readers;
     if (arena_failed(&n->names)) return why_set(why, ERR_NOMEM, "out of memory");
     if (strlen(o->id) > RAFT_ID_MAX)
         return why_set(why, ERR_INVALID, "node ID is longer than %d bytes", RAFT_ID_MAX);

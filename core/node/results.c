@@ -6,7 +6,7 @@
  *                0  a varint; sint64 zigzagged      1  eight bytes, little endian
  *                2  varint length, bytes            5  four bytes
  *
- *     Results  1: Event ...   2: done   3: raft_index
+ *     Results  1: Event ...   2: done   3: raft_index   5: final, before the events
  *     Event    1: Columns   2: Row   3: rows_end_ns   4: Written   5: Failed
  *              6: request_failed                              (one of them)
  *     Columns  1: Column ...            Column   1: name  2: declared  3: has_declared
@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "core/base/bytes.h"
+#include "core/base/clock.h"
 #include "core/base/list.h"
 
 enum { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
@@ -85,6 +86,18 @@ static void stop(struct results_writer *w, enum err error)
     if (!w->error) w->error = error;
 }
 
+/* Room for len bytes more; the first ones of a message say if it may be passed on. */
+static uint8_t *begin_message(struct results_writer *w, size_t len)
+{
+    uint8_t *p = buf_reserve(&w->out, len + 2);
+
+    if (p == NULL)
+        stop(w, buf_error(&w->out));
+    else if (w->out.len == 0 && w->sink.pace != SINK_KEEPS)
+        p = put_number(p, TAG(5, VARINT), 1);
+    return p;
+}
+
 /* Room for an event of kind number, whose content has len bytes; NULL: nothing is written
  * any more.  Where the content goes. */
 static uint8_t *begin_event(struct results_writer *w, unsigned number, size_t len)
@@ -97,11 +110,8 @@ static uint8_t *begin_event(struct results_writer *w, unsigned number, size_t le
         stop(w, ERR_TOO_BIG);
         return NULL;
     }
-    p = buf_reserve(&w->out, inner + HEADS_MAX);
-    if (p == NULL) {
-        stop(w, buf_error(&w->out));
-        return NULL;
-    }
+    p = begin_message(w, inner + HEADS_MAX);
+    if (p == NULL) return NULL;
     p = put_head(p, TAG(1, BYTES), inner);
     return put_head(p, TAG(number, BYTES), len);
 }
@@ -109,7 +119,25 @@ static uint8_t *begin_event(struct results_writer *w, unsigned number, size_t le
 static bool end_event(struct results_writer *w, const uint8_t *end)
 {
     buf_advance(&w->out, (size_t)(end - (w->out.data + w->out.len)));
-    if (w->out.len >= RESULTS_BATCH_BYTES && !w->on_full(w)) w->stopped = true;
+    if (w->out.len >= RESULTS_BATCH_BYTES) {
+        w->since_ms = 0;
+        if (!w->on_full(w)) w->stopped = true;
+    }
+    return !w->stopped;
+}
+
+/* Rows that come slowly are not kept until there are many. */
+static bool end_row(struct results_writer *w, const uint8_t *end)
+{
+    uint64_t now;
+
+    if (!end_event(w, end)) return false;
+    if (w->sink.pace == SINK_KEEPS || w->out.len == 0) return true;
+    now = clock_coarse_ms();
+    if (w->since_ms == 0) w->since_ms = now;
+    if (now - w->since_ms < RESULTS_SHOWN_MS) return true;
+    w->since_ms = 0;
+    if (!w->on_full(w)) w->stopped = true;
     return !w->stopped;
 }
 
@@ -180,7 +208,7 @@ static bool write_row(struct row_sink *s, const struct db_value *values, size_t 
     p = begin_event(w, 2, len);
     if (p == NULL) return false;
     for (size_t i = 0; i < n; i++) p = put_value(p, &values[i]);
-    return end_event(w, p);
+    return end_row(w, p);
 }
 
 static void write_rows_end(struct row_sink *s, uint64_t elapsed_ns)
@@ -189,11 +217,8 @@ static void write_rows_end(struct row_sink *s, uint64_t elapsed_ns)
     uint8_t *p;
 
     if (w->stopped) return;
-    p = buf_reserve(&w->out, HEADS_MAX);
-    if (p == NULL) {
-        stop(w, buf_error(&w->out));
-        return;
-    }
+    p = begin_message(w, HEADS_MAX);
+    if (p == NULL) return;
     p = put_head(p, TAG(1, BYTES), 1 + varint_size(elapsed_ns));
     (void)end_event(w, put_number(p, TAG(3, VARINT), elapsed_ns));
 }
@@ -576,6 +601,9 @@ enum err results_read(struct results_reader *r, const void *message, size_t len,
             if (f.value) r->done = true;
         } else if (is(&f, 3, VARINT)) {
             r->raft_index = f.value;
+        } else if (is(&f, 5, VARINT)) {
+            r->final = f.value != 0;
+            if (r->final && r->sink) r->sink->pace = SINK_PAUSES;
         }
     }
     return ERR_OK;

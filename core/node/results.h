@@ -25,8 +25,9 @@
 
 enum {
     RESULTS_BATCH_BYTES = 64 << 10, /* a message is handed on when it has grown to this */
-    RESULTS_EVENT_MAX = 192 << 20,  /* one row: below what core/net carries */
-    RESULTS_COLUMNS_MAX = 32767     /* SQLite's own limit */
+    RESULTS_SHOWN_MS = 8, /* or, of a read, when its first row is older than this */
+    RESULTS_EVENT_MAX = 192 << 20, /* one row: below what core/net carries */
+    RESULTS_COLUMNS_MAX = 32767    /* SQLite's own limit */
 };
 
 /* --- writing ---------------------------------------------------------------------- */
@@ -34,11 +35,12 @@ enum {
 struct results_writer {
     struct row_sink sink;
     struct buf out; /* owned; a whole message at any time */
-    /* out has RESULTS_BATCH_BYTES or more: take it (and clear it), or leave it to grow.
-     * False: no more is wanted. */
+    /* out has RESULTS_BATCH_BYTES or more, or should be seen now: take it (and clear it),
+     * or leave it to grow.  False: no more is wanted. */
     bool (*on_full)(struct results_writer *w);
-    bool stopped;   /* nothing is written any more */
-    enum err error; /* ERR_NOMEM, ERR_TOO_BIG: and that is why */
+    uint64_t since_ms; /* with a pace that lets rows go: when the first one of out came */
+    bool stopped;      /* nothing is written any more */
+    enum err error;    /* ERR_NOMEM, ERR_TOO_BIG: and that is why */
 };
 
 void results_writer_init(struct results_writer *w,
@@ -59,6 +61,7 @@ struct results_reader {
     bool begun; /* the sink has been told something */
     bool over;  /* request_failed came */
     bool muted; /* the sink wants no more */
+    bool final; /* what came is not taken back: the sink was told to pause at will */
     bool done;  /* the last message came */
     uint64_t raft_index;
 };

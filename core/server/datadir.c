@@ -38,7 +38,7 @@ static enum err refuse_foreign(const char *dir, struct why *why)
     return why_set(
         why, ERR_INVALID,
         "%s holds data of another rqlite version; take a backup there and load it "
-        "here (see README, \"Differences\")",
+        "here (see README, \"Moving from rqlite\")",
         dir);
 }
 
@@ -58,6 +58,43 @@ static enum err take_lock(struct datadir *d, struct why *why)
                 : why_errno(why, "failed to lock %s", path);
     free(path);
     return e;
+}
+
+/* --- the format -------------------------------------------------------------------- */
+
+/* Of log, snapshots and everything else in here together.  A node that reads an older one
+ * may go on with it; what it cannot read any more it has to refuse in read_format(). */
+enum { FORMAT = 1, FORMAT_TEXT_MAX = 32 };
+
+/* Before the lock and before anything is touched.  A directory without the file is new,
+ * or as old as format 1. */
+static enum err read_format(struct datadir *d, struct why *why)
+{
+    struct io *io = io_real();
+    char *path = join_path(d->path, "format"), text[FORMAT_TEXT_MAX + 1] = "", end;
+    struct io_file *f = NULL;
+    unsigned format = 0;
+    size_t len = 0;
+    enum err e = path ? io->ops->open(io, &f, path, IO_READ, why)
+                      : why_set(why, ERR_NOMEM, "out of memory");
+
+    free(path);
+    if (e == ERR_NOT_FOUND) return ERR_OK;
+    if (!e) e = io->ops->read(f, 0, text, FORMAT_TEXT_MAX, &len, why);
+    io->ops->close(f);
+    if (e) return e;
+    if (sscanf(text, "%9u%c", &format, &end) != 2 || end != '\n' || format == 0)
+        return why_set(why, ERR_CORRUPT, "%s/format does not hold a format's number",
+                       d->path);
+    if (format > FORMAT)
+        return why_set(
+            why, ERR_UNSUPPORTED,
+            "%s was written by a newer rqlited (format %u; this one knows %u): "
+            "start that version, take a backup there and boot an empty data "
+            "directory with it (see README, \"Moving from rqlite\")",
+            d->path, format, (unsigned)FORMAT);
+    d->format = format;
+    return ERR_OK;
 }
 
 /* --- scratch files ---------------------------------------------------------------- */
@@ -121,17 +158,21 @@ static enum err read_id(struct datadir *d, struct why *why)
 }
 
 /* A whole new file under the final name, durable, or nothing. */
-static enum err write_id(struct datadir *d, const char *id, struct why *why)
+static enum err write_file(struct datadir *d, const char *name, const char *text,
+                           struct why *why)
 {
     struct io *io = io_real();
-    char *path = join_path(d->path, "node-id"),
-         *fresh = join_path(d->path, "node-id.new");
+    char *path = join_path(d->path, name), *fresh = NULL;
     struct io_file *f = NULL;
-    enum err e = path && fresh ? ERR_OK : why_set(why, ERR_NOMEM, "out of memory");
+    enum err e = ERR_OK;
 
-    if (!e) e = io->ops->open(io, &f, fresh, IO_CREATE, why);
+    if (!path || asprintf(&fresh, "%s.new", path) < 0) {
+        free(path);
+        return why_set(why, ERR_NOMEM, "out of memory");
+    }
+    e = io->ops->open(io, &f, fresh, IO_CREATE, why);
     if (!e) e = io->ops->truncate(f, 0, why);
-    if (!e) e = io->ops->write(f, 0, id, strlen(id), why);
+    if (!e) e = io->ops->write(f, 0, text, strlen(text), why);
     if (!e) e = io->ops->sync(f, why);
     io->ops->close(f);
     if (!e) e = io->ops->rename(io, fresh, path, why);
@@ -141,22 +182,35 @@ static enum err write_id(struct datadir *d, const char *id, struct why *why)
     return e;
 }
 
+/* Before anything is written in this format. */
+static enum err write_format(struct datadir *d, struct why *why)
+{
+    char text[FORMAT_TEXT_MAX];
+    enum err e;
+
+    if (d->format == FORMAT) return ERR_OK;
+    snprintf(text, sizeof text, "%d\n", FORMAT);
+    e = write_file(d, "format", text, why);
+    if (!e) d->format = FORMAT;
+    return e;
+}
+
 enum err datadir_claim(struct datadir *d, const char *id, const char *otherwise,
                        struct why *why)
 {
     enum err e;
 
     if (!id || !*id) id = *d->node_id ? d->node_id : otherwise;
-    if (strcmp(id, d->node_id) == 0) return ERR_OK;
+    if (strcmp(id, d->node_id) == 0) return write_format(d, why);
     if (*d->node_id)
         return why_set(why, ERR_INVALID,
                        "node ID \"%s\" does not match the ID \"%s\" stored in %s", id,
                        d->node_id, d->path);
     if (strlen(id) > ID_MAX) return why_set(why, ERR_INVALID, "node ID is too long");
-    e = write_id(d, id, why);
+    e = write_file(d, "node-id", id, why);
     if (e) return err_wrap(why, e, "failed to store the node ID in %s", d->path);
     strcpy(d->node_id, id);
-    return ERR_OK;
+    return write_format(d, why);
 }
 
 /* Where an operator puts peers.json; it is always there. */
@@ -185,6 +239,7 @@ enum err datadir_open(struct datadir *d, const char *path, struct why *why)
     e = io->ops->mkdir(io, path, why);
     if (e) return err_wrap(why, e, "failed to create data directory %s", path);
     e = refuse_foreign(path, why);
+    if (!e) e = read_format(d, why);
     if (!e) e = take_lock(d, why);
     if (!e) e = prepare_scratch(d, why);
     if (!e) e = make_raft_dir(d, why);

@@ -73,6 +73,14 @@ TEXT("http-key", http_key, "", WORKS, "Path to X.509 private key of the HTTPS se
 TEXT("http-ca-cert", http_ca_cert, "", WORKS, "Path to X.509 CA certificate that client certificates, and those of https:// join addresses, must be signed by"),
 BOOL("http-verify-client", http_verify_client, "", WORKS, "Require a verified certificate of HTTPS clients (mutual TLS)"),
 TEXT("http-verify-common-name", http_verify_common_name, "", WORKS, "Common name a client certificate must have. Needs -http-verify-client"),
+UINT("http-max-header-bytes", http_max_header_bytes, "1052672", WORKS, "Largest header block of a request, in bytes"),
+UINT("http-max-body-bytes", http_max_body_bytes, "268435456", WORKS, "Largest body of a request, in bytes. Loads and boots have no limit"),
+UINT("http-max-conns", http_max_conns, "", WORKS, "Connections served at once; others wait to be accepted. If not set, as many as open files allow"),
+UINT("http-max-requests", http_max_requests, "20000", WORKS, "Requests to the database worked on at once; others are answered 503. 0 means no limit"),
+UINT("http-max-memory", http_max_memory, "1073741824", WORKS, "Bytes that bodies and results may take together before requests fail. 0 means no limit"),
+TIME("http-header-timeout", http_header_timeout_ns, "10s", WORKS, "Time the header block of a request may take"),
+TIME("http-idle-timeout", http_idle_timeout_ns, "2m0s", WORKS, "Time a connection may stay open without a request"),
+TIME("http-stall-timeout", http_stall_timeout_ns, "1m0s", WORKS, "Time a body or a response may make no progress before its connection is closed"),
 
 HEADING("Node to node"),
 TEXT("raft-addr", raft_addr, "localhost:4002", WORKS, "Bind address of the port that nodes talk to each other on"),
@@ -472,6 +480,20 @@ static enum err check_states(const struct options *o, struct options_end *end)
     return ERR_OK;
 }
 
+static enum err check_limits(const struct options *o, struct options_end *end)
+{
+    static const int64_t MS = 1000000;
+
+    if (o->http_max_header_bytes < 1024)
+        return refuse(end, "-http-max-header-bytes must be at least 1024");
+    if (o->http_max_body_bytes == 0)
+        return refuse(end, "-http-max-body-bytes must be greater than 0");
+    if (o->http_header_timeout_ns < MS || o->http_idle_timeout_ns < MS ||
+        o->http_stall_timeout_ns < MS)
+        return refuse(end, "HTTP timeouts must be at least 1ms");
+    return ERR_OK;
+}
+
 static enum err check_all(const struct options *o, struct options_end *end)
 {
     enum err e = ERR_OK;
@@ -484,6 +506,7 @@ static enum err check_all(const struct options *o, struct options_end *end)
     if (!e && strcmp(o->http_addr, o->raft_addr) == 0)
         e = refuse(end, "HTTP and Raft addresses must differ");
     if (!e) e = check_http_addresses(o, end);
+    if (!e) e = check_limits(o, end);
     if (!e) e = check_raft_addresses(o, end);
     if (!e) e = check_joining(o, end);
     if (!e && any(o->cdc_config) && o->raft_non_voter)

@@ -42,6 +42,9 @@ struct options {
     const char *http_addr, *http_adv_addr, *http_allow_origin, *auth;
     const char *http_cert, *http_key, *http_ca_cert, *http_verify_common_name;
     bool http_verify_client, http_no_verify;
+    uint64_t http_max_header_bytes, http_max_body_bytes, http_max_conns;
+    uint64_t http_max_requests, http_max_memory;
+    int64_t http_header_timeout_ns, http_idle_timeout_ns, http_stall_timeout_ns;
 
     /* node to node */
     const char *raft_addr, *raft_adv_addr;

@@ -368,6 +368,14 @@ enum err server_listen_http(struct server *s, struct why *why)
                   .batch_size = (uint64_t)opt->write_queue_batch_size,
                   .timeout_ns = (uint64_t)opt->write_queue_timeout_ns,
                   .tx = opt->write_queue_tx},
+        .limits = {.header_bytes = opt->http_max_header_bytes,
+                   .body_bytes = opt->http_max_body_bytes,
+                   .connections = opt->http_max_conns,
+                   .requests = opt->http_max_requests,
+                   .memory = opt->http_max_memory,
+                   .header_ms = (uint64_t)opt->http_header_timeout_ns / 1000000,
+                   .idle_ms = (uint64_t)opt->http_idle_timeout_ns / 1000000,
+                   .stall_ms = (uint64_t)opt->http_stall_timeout_ns / 1000000},
     };
     enum err e = local_backend_new(&s->backend, status_add, &s->status);
 

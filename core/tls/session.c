@@ -284,11 +284,13 @@ bool tls_has_more(const struct tls_session *s)
 enum tls_is tls_write(struct tls_session *s, const void *data, size_t len, size_t *n,
                       struct why *why)
 {
-    if (s->failed) {
-        why_set(why, ERR_UNREACHABLE, "connection closed");
-        return TLS_FAILED;
-    }
-    return RUN(s, SSL_write_ex(s->ssl, data, len, n), why);
+    enum tls_is is = TLS_EOF;
+
+    if (!s->failed) is = RUN(s, SSL_write_ex(s->ssl, data, len, n), why);
+    if (is != TLS_EOF) return is;
+    s->failed = true; /* OpenSSL has only seen the end of the input */
+    why_set(why, ERR_UNREACHABLE, "connection closed");
+    return TLS_FAILED;
 }
 
 void tls_finish(struct tls_session *s)

@@ -136,3 +136,21 @@ enum err prepare_take(struct prepare *p, struct io_file **file, uint64_t *size,
     }
     return e;
 }
+
+enum err prepare_take_sparse(struct prepare *p, struct io_file **file, uint64_t *size,
+                             struct why *why)
+{
+    const struct io_ops *ops = p->io->ops;
+    enum err e;
+
+    *file = NULL;
+    if (p->running || p->done > 0) return prepare_take(p, file, size, why);
+    e = ops->open(p->io, file, p->path, IO_CREATE, why);
+    if (!e) e = ops->truncate(*file, 0, why);
+    if (!e) e = ops->truncate(*file, *size, why);
+    if (e && *file != NULL) {
+        ops->close(*file);
+        *file = NULL;
+    }
+    return e;
+}

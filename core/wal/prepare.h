@@ -46,6 +46,13 @@ void prepare_start(struct prepare *p, uint64_t size);
 MUST_USE enum err prepare_take(struct prepare *p, struct io_file **file, uint64_t *size,
                                struct why *why);
 
+/* The same for what comes in pieces as large as a write of zeroes would be: a file that
+ * has its size but not its blocks, unless one has been prepared.  Nobody has to wait
+ * while zeroes are written, and they are not written at all; but writing to it changes
+ * the file's metadata, which makes each sync of a small record dearer. */
+MUST_USE enum err prepare_take_sparse(struct prepare *p, struct io_file **file,
+                                      uint64_t *size, struct why *why);
+
 /* Fill file with zeroes in [from, to) and sync. */
 MUST_USE enum err prepare_zero(struct io *io, struct io_file *file, uint64_t from,
                                uint64_t to, const atomic_bool *cancel, struct why *why);

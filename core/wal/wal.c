@@ -26,7 +26,9 @@ enum {
     WINDOW_BYTES = 128 * 1024,
     SCRATCH_KEPT_BYTES = 1024 * 1024,
     PATH_MAX_BYTES = 4096,
-    ZLIB_RATIO_MAX = 1032, /* no deflated byte becomes more (zlib's technical notes) */
+    BULK_BYTES = 256 << 10, /* a record so large fills segments faster than they can be
+                               prepared */
+    ZLIB_RATIO_MAX = 1032,  /* no deflated byte becomes more (zlib's technical notes) */
 };
 
 struct kept { /* one segment on disk */
@@ -186,7 +188,8 @@ static enum err roll(struct wal *w, uint64_t need, struct why *why)
     memcpy(h.vote, w->vote, sizeof h.vote);
     h.size = round_up(SEGMENT_HEADER + RECORD_HEADER + need, SEGMENT_BLOCK);
     if (h.size < next_size(w)) h.size = next_size(w);
-    e = prepare_take(&w->prepare, &file, &h.size, why);
+    e = need >= BULK_BYTES ? prepare_take_sparse(&w->prepare, &file, &h.size, why)
+                           : prepare_take(&w->prepare, &file, &h.size, why);
     k = (struct kept){h.seq, h.first, h.size, h.prev_end};
     if (!e) e = adopt(w, file, &h, &k, why);
     if (!e) e = kept_add(w, &k, why);
@@ -211,7 +214,8 @@ static enum err put(struct wal *w, const struct record *r, struct why *why)
     if (e) return e;
     e = segment_put(&w->active, r, why);
     if (e) return err_wrap(why, e, "write to the log in %s", w->dir);
-    if (w->active.pos > w->active.size / 4 * 3) prepare_start(&w->prepare, next_size(w));
+    if (w->active.pos > w->active.size / 4 * 3 && r->len < BULK_BYTES)
+        prepare_start(&w->prepare, next_size(w));
     return ERR_OK;
 }
 

@@ -8,6 +8,9 @@
  * then everything is let go.  In between the exchange belongs to the call: nobody here
  * touches it or its arena.  If the client leaves first, the call is told to stop early;
  * its answer goes nowhere.
+ *
+ * Results that grow large leave while the call is still under way (gateway/stream.h):
+ * then the answer begins before answer(), which only ends it.
  */
 #ifndef GATEWAY_API_API_H
 #define GATEWAY_API_API_H
@@ -30,9 +33,13 @@ struct api_call {
     const struct params *params;
     const struct api_endpoint *endpoint;
     void (*answer)(struct api_call *a); /* responds, exactly once */
-    struct json_sink sink;              /* of the data endpoints; all zero otherwise */
-    const struct json_statements *sql;  /* for the slow-query log; NULL = not in it */
-    bool writes;                        /* so says the endpoint */
+    const char *refusal;                /* api_refuse()'s text, and its status */
+    int refusal_status;
+    struct json_sink sink;             /* of the data endpoints; all zero otherwise */
+    const struct json_statements *sql; /* for the slow-query log; NULL = not in it */
+    bool writes;                       /* so says the endpoint */
+    struct http_stream *stream;        /* what of it has left; its writer is here */
+    char served_by[CALL_ADDR_MAX];     /* as it was when that began */
     union {
         struct call call; /* each of the others begins with one */
         struct call_execute execute;
@@ -68,13 +75,21 @@ struct row_sink *api_call_sink(struct api_call *a);
  */
 void api_answer_results(struct api_call *a, uint64_t raft_index);
 
-/* The statements of a body (HTTP API 3); plain: text/plain counts as one.  False: x is
- * answered with the 400. */
-bool api_read_statements(struct http_exchange *x, bool plain,
+/* Refuse x for what its body says: with the status, or with 200 and a top-level error.
+ * But not if it wants to be redirected and another node leads: the leader says it then
+ * (7.6). */
+void api_refuse(struct http_exchange *x, const struct params *p,
+                const struct api_endpoint *endpoint, int status, const char *text);
+
+/* The statements of a body (HTTP API 3); plain: text/plain counts as one.
+ * False: x is refused, as api_refuse() has it. */
+bool api_read_statements(struct http_exchange *x, const struct params *p,
+                         const struct api_endpoint *endpoint, bool plain,
                          struct json_statements *out);
 
-/* Is one of them refused (5.7)?  Then x is answered with the top-level error. */
+/* Is one of them refused (5.7)?  Then x is, with the top-level error. */
 bool api_disallowed(struct http_exchange *x, const struct params *p,
+                    const struct api_endpoint *endpoint,
                     const struct json_statements *statements);
 
 /* {"results":[],"error":text}, status 200. */

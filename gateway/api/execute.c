@@ -23,14 +23,14 @@ void api_execute(struct http_exchange *x, const struct params *p)
         queue_request(x, p);
         return;
     }
-    if (!api_read_statements(x, true, &statements)) return;
+    if (!api_read_statements(x, p, &endpoint, true, &statements)) return;
     if (statements.received == 0) {
-        http_respond_text(x, 400, "no statements");
+        api_refuse(x, p, &endpoint, 400, "no statements");
         return;
     }
     metrics_add(api_metrics(x), METRIC_http_execute_stmts_rx,
                 (int64_t)statements.received);
-    if (api_disallowed(x, p, &statements)) return;
+    if (api_disallowed(x, p, &endpoint, &statements)) return;
 
     message.statements = statements.list;
     message.n_statements = statements.n;

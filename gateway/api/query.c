@@ -61,14 +61,14 @@ void api_query(struct http_exchange *x, const struct params *p)
             return;
         }
     } else {
-        if (!api_read_statements(x, true, &statements)) return;
+        if (!api_read_statements(x, p, &query_endpoint, true, &statements)) return;
         if (statements.received == 0) {
-            http_respond_text(x, 400, "no statements");
+            api_refuse(x, p, &query_endpoint, 400, "no statements");
             return;
         }
     }
     metrics_add(api_metrics(x), METRIC_http_query_stmts_rx, (int64_t)statements.received);
-    if (api_disallowed(x, p, &statements)) return;
+    if (api_disallowed(x, p, &query_endpoint, &statements)) return;
     a = prepare(x, p, &query_endpoint, &statements);
     if (a) b->ops->query(b, &a->c.query);
 }
@@ -79,14 +79,14 @@ void api_request(struct http_exchange *x, const struct params *p)
     struct json_statements statements;
     struct api_call *a;
 
-    if (!api_read_statements(x, false, &statements)) return;
+    if (!api_read_statements(x, p, &request_endpoint, false, &statements)) return;
     if (statements.received == 0) {
-        http_respond_text(x, 400, "no statements");
+        api_refuse(x, p, &request_endpoint, 400, "no statements");
         return;
     }
     metrics_add(api_metrics(x), METRIC_http_request_stmts_rx,
                 (int64_t)statements.received);
-    if (api_disallowed(x, p, &statements)) return;
+    if (api_disallowed(x, p, &request_endpoint, &statements)) return;
     a = prepare(x, p, &request_endpoint, &statements);
     if (!a) return;
     a->c.query.request->rows = true;

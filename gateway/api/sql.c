@@ -63,9 +63,9 @@ void api_sql(struct http_exchange *x, const struct params *p)
             return;
         }
     } else {
-        if (!api_read_statements(x, false, &statements)) return;
+        if (!api_read_statements(x, p, &endpoint, false, &statements)) return;
         if (statements.received == 0) {
-            http_respond_text(x, 400, "no statements");
+            api_refuse(x, p, &endpoint, 400, "no statements");
             return;
         }
     }

@@ -197,6 +197,26 @@ def test_a_file_that_is_none_changes_nothing(cluster, big, directory):
     assert all(scratch(n) == [] for n in cluster.nodes)
 
 
+def test_sql_text_has_a_limit_that_is_told(running):
+    """It has to be one entry; it is looked at in its scratch file, so refusing it costs nothing."""
+    line = b"-- " + b"x" * (PIECE - 4) + b"\n"
+
+    class Text:
+        left = 241
+
+        def read(self, _):
+            self.left -= 1
+            return line if self.left >= 0 else b""
+
+    answer = running.post("/db/load", Text(), headers={"Content-Length": str(241 * PIECE)}, timeout=LONG)
+    assert (answer.status, answer.text) == (
+        413, "SQL text of more than 240 MiB cannot be loaded at once; load a SQLite file\n")
+    if not SANITIZED:
+        assert peak(running) < 40 * MB
+    running.execute("CREATE TABLE t(a)")
+    assert scratch(running) == []
+
+
 # --- a load that is cut ------------------------------------------------------------------------
 
 

@@ -125,8 +125,50 @@ def test_the_directory_of_the_go_server_is_refused_untouched(node):
     with open(node.in_data("raft.db"), "wb") as f:
         f.write(b"\x00" * 4096)
     text = log_fatal(node)
-    assert text.startswith("%s holds data of another rqlite version; take a backup there and load it here (see " % node.data)
+    assert text == ("%s holds data of another rqlite version; take a backup there and load it here "
+                    '(see README, "Moving from rqlite")' % node.data)
     assert sorted(os.listdir(node.data)) == ["raft", "raft.db"]
+
+
+def test_the_directory_of_a_newer_format_is_refused_untouched(node):
+    node.start()
+    make_foo(node)
+    node.stop()
+    with open(node.in_data("format"), encoding="ascii") as f:
+        ours = f.read()
+    listing = sorted(os.walk(node.data))
+    with open(node.in_data("format"), "w", encoding="ascii") as f:
+        f.write("%d\n" % (int(ours) + 1))
+    assert log_fatal(node) == (
+        "%s was written by a newer rqlited (format %d; this one knows %d): start that version, take a backup there and "
+        'boot an empty data directory with it (see README, "Moving from rqlite")' % (node.data, int(ours) + 1, int(ours)))
+    assert sorted(os.walk(node.data)) == listing
+    for damaged in ("", "x\n", "0\n", "1"):
+        with open(node.in_data("format"), "w", encoding="ascii") as f:
+            f.write(damaged)
+        assert log_fatal(node) == "%s/format does not hold a format's number" % node.data
+    os.unlink(node.in_data("format"))  # as it was before there was one
+    node.start()
+    assert node.one("SELECT count(*) FROM foo") == 3
+    with open(node.in_data("format"), encoding="ascii") as f:
+        assert f.read() == ours
+
+
+def test_moving_from_the_go_server_by_the_readme(make_node, directory):
+    """Its backups are in WAL mode (v8-v10) or DELETE mode (v5-v7)."""
+    for mode in ("WAL", "DELETE"):
+        backup = os.path.join(directory, mode + ".sqlite")
+        subprocess.run(["sqlite3", backup, "PRAGMA journal_mode=%s; CREATE TABLE foo(id INTEGER PRIMARY KEY, name); "
+                        "INSERT INTO foo(name) VALUES('a'), ('b');" % mode], check=True, stdout=subprocess.DEVNULL)
+        first, second = make_node("1"), make_node("2")
+        first.start()
+        subprocess.run(["curl", "-sf", "-X", "POST", "-T", backup, "http://127.0.0.1:%d/boot" % first.http], check=True)
+        second.start("-join", "127.0.0.1:%d" % first.raft)
+        wait_until(lambda: second.query("SELECT name FROM foo ORDER BY id", params="?level=none") == [["a"], ["b"]],
+                   "the rows on the second node")
+        saved = os.path.join(directory, "saved.sqlite")
+        subprocess.run(["curl", "-sfo", saved, "http://127.0.0.1:%d/db/backup" % second.http], check=True)
+        assert subprocess.check_output(["sqlite3", saved, "PRAGMA integrity_check; SELECT count(*) FROM foo"]) == b"ok\n2\n"
 
 
 def test_a_data_path_that_is_a_file(node):

@@ -172,6 +172,14 @@ def test_stalled_handshakes_keep_nobody_waiting(https):
     https.stop()  # and it ends in order
 
 
+def test_a_handshake_has_the_time_of_a_header(https):
+    https.restart(*https.flags, "-http-header-timeout", "200ms")
+    hello = b"\x16\x03\x01\x02\x00\x01"
+    for said in (b"", hello[:1], hello):
+        assert https.raw(said) == b""  # closed by the node
+    assert https.one("SELECT 1") == 1
+
+
 def test_tls_at_the_clear_port_is_closed(node):
     node.start()
     for port in (node.http, node.raft):

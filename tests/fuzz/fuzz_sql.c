@@ -42,8 +42,8 @@ static void request_failed(struct row_sink *s, const char *text, size_t len)
 {
     failed(s, false, text, len);
 }
-static const struct row_sink_ops ops = {columns, row,    rows_end,
-                                        written, failed, request_failed};
+static const struct row_sink_ops ops = {columns,        row, rows_end, written, failed,
+                                        request_failed, NULL};
 
 static void must(enum err e, const struct why *why)
 {

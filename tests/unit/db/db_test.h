@@ -118,9 +118,9 @@ static inline void text_request_failed(struct row_sink *s, const char *text, siz
     text_next(t);
     buf_printf(&t->out, "FAILED: %.*s", (int)len, text);
 }
-static const struct row_sink_ops text_ops = {text_columns,  text_row,
-                                             text_rows_end, text_written,
-                                             text_failed,   text_request_failed};
+static const struct row_sink_ops text_ops = {
+    text_columns,        text_row, text_rows_end, text_written, text_failed,
+    text_request_failed, NULL};
 
 struct fixture {
     struct db *db;

@@ -161,9 +161,9 @@ static void watch_request_failed(struct row_sink *s, const char *text, size_t le
 {
     watch_failed(s, false, text, len);
 }
-static const struct row_sink_ops watch_ops = {watch_columns, watch_row,
-                                              watch_end,     watch_written,
-                                              watch_failed,  watch_request_failed};
+static const struct row_sink_ops watch_ops = {
+    watch_columns,        watch_row, watch_end, watch_written, watch_failed,
+    watch_request_failed, NULL};
 
 static void *watch(void *arg)
 {

@@ -32,11 +32,19 @@
 #include "core/net/server.h"
 #include "proto/cluster.pb-c.h"
 #include "proto/raft.pb-c.h"
+#ifdef HARNESS_TLS
+#include "tests/unit/tls/certs.h"
+/* For tests whose other side is a socket that speaks frames itself. */
+#define CLEAR_TEXT_ONLY() skip()
+#else
+#define CLEAR_TEXT_ONLY() (void)0
+#endif
 
 struct side { /* an endpoint and what it logs */
     struct net *net;
     struct logger *logger;
     int log; /* a memfd */
+    struct tls *tls;
 };
 
 struct world {
@@ -93,6 +101,19 @@ static inline void side_open(struct world *w, struct side *s, const struct net_l
     assert_int_equal(logger_new(&s->logger, s->log, LOGGER_INFO), ERR_OK);
     o.logger = s->logger;
     if (l) o.limits = *l;
+#ifdef HARNESS_TLS
+    struct certs certs;
+
+    certs_open(&certs);
+    certs_issue(&certs, "node", "node", "IP:127.0.0.1,DNS:localhost");
+    struct tls_options to = certs_options(&certs, "node");
+
+    to.no_verify = true; /* each side has an authority of its own */
+    s->tls = o.tls = certs_tls(&to);
+    certs_close(&certs);
+#else
+    s->tls = NULL;
+#endif
     o.identity = (struct net_identity){cluster, id, "localhost:4002", "v1.0.0"};
     assert_int_equal(net_new(&s->net, &o, &why), ERR_OK);
 }
@@ -100,6 +121,9 @@ static inline void side_open(struct world *w, struct side *s, const struct net_l
 static inline void side_close(struct side *s)
 {
     net_free(s->net);
+#ifdef HARNESS_TLS
+    tls_free(s->tls);
+#endif
     logger_free(s->logger);
     close(s->log);
 }

@@ -119,6 +119,7 @@ static void a_call_whose_connection_breaks_is_not_known_to_have_run(void **state
     struct world w;
 
     (void)state;
+    CLEAR_TEXT_ONLY();
     world_open(&w);
     fake_open(&f, &w);
     start_info(&w, &got, false, 0);
@@ -149,6 +150,7 @@ static void a_call_that_was_never_written_is_known_not_to_have_run(void **state)
     const size_t len = 30 << 20;
 
     (void)state;
+    CLEAR_TEXT_ONLY();
     world_open(&w);
     fake_open(&f, &w);
     net_channel_connect(w.channel);
@@ -188,6 +190,7 @@ static void the_queue_of_a_connection_has_a_limit(void **state)
     const size_t len = 20 << 20;
 
     (void)state;
+    CLEAR_TEXT_ONLY();
     world_open_with(&w, &small, NULL);
     fake_open(&f, &w);
     net_channel_connect(w.channel);
@@ -314,6 +317,7 @@ static void a_peer_that_swallows_everything_is_found_dead(void **state)
     struct fake f;
 
     (void)state;
+    CLEAR_TEXT_ONLY();
     world_open_with(&w, &quick, NULL);
     fake_open(&f, &w);
     start_info(&w, &got, false, 0);
@@ -338,6 +342,7 @@ static void a_caller_that_vanished_is_found_dead_by_the_server(void **state)
     int fd;
 
     (void)state;
+    CLEAR_TEXT_ONLY();
     world_open_with(&w, NULL, &quick);
     serve(&w);
     len = plain_hello(bytes, &h);
@@ -384,6 +389,7 @@ static void a_slow_reader_is_not_dead(void **state)
     static char block[256 << 10];
 
     (void)state;
+    CLEAR_TEXT_ONLY();
     world_open_with(&w, &quick, NULL);
     fake_open(&f, &w);
     net_channel_connect(w.channel);
@@ -491,6 +497,7 @@ static void a_channel_follows_its_node_to_a_new_address(void **state)
     char old[32];
 
     (void)state;
+    CLEAR_TEXT_ONLY();
     world_open(&w);
     serve(&w);
     snprintf(old, sizeof old, "%s", w.address);

@@ -297,6 +297,7 @@ static void a_peer_that_does_not_read_costs_bounded_memory(void **state)
     int fd, before;
 
     (void)state;
+    CLEAR_TEXT_ONLY();
     open_served(&w, NULL, NULL);
     it.to_send = 1 << 20;
     h.window = INT32_MAX; /* no bound from there */
@@ -517,6 +518,7 @@ static void a_peer_that_ignores_the_window_is_closed(void **state)
     int fd;
 
     (void)state;
+    CLEAR_TEXT_ONLY();
     open_served(&w, NULL, &narrow);
     it.pause_each = true;
     len = plain_hello(bytes, &h);
@@ -565,6 +567,7 @@ static void parts_of_messages_have_a_limit_together(void **state)
     int fd;
 
     (void)state;
+    CLEAR_TEXT_ONLY();
     open_served(&w, NULL, &small);
     len = plain_hello(bytes, &h);
     fd = plain_connect(&w);

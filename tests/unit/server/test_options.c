@@ -362,7 +362,8 @@ static void usage_lists_flags_by_name(void **state)
     parse("-h");
     text = err_text();
     assert_non_null(strstr(
-        text, "\n\nUsage: rqlited [flags] <data directory>\n  -access-log string\n    \t"));
+        text,
+        "\n\nUsage: rqlited [flags] <data directory>\n  -access-log string\n    \t"));
     assert_non_null(
         strstr(text, "\n  -raft-snap uint\n    \tNumber of outstanding log entries which "
                      "triggers Raft snapshot (default 8192)\n"));
@@ -706,6 +707,27 @@ static void the_first_failed_check_is_reported(void **state)
     assert_fatal("disco mode must be one of consul-kv, etcd-kv, dns, or dns-srv");
 }
 
+static void limits_of_http_are_checked(void **state)
+{
+    static const struct {
+        const char *flag, *value, *words;
+    } rows[] = {
+        {"-http-max-header-bytes", "1023",
+         "-http-max-header-bytes must be at least 1024"},
+        {"-http-max-body-bytes", "0", "-http-max-body-bytes must be greater than 0"},
+        {"-http-header-timeout", "0s", "HTTP timeouts must be at least 1ms"},
+        {"-http-idle-timeout", "-1s", "HTTP timeouts must be at least 1ms"},
+        {"-http-stall-timeout", "10us", "HTTP timeouts must be at least 1ms"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        parse(rows[i].flag, rows[i].value, "data");
+        assert_int_equal(p.end.status, 1);
+        assert_non_null(strstr(err_text(), rows[i].words));
+    }
+}
+
 static void raft_timings_are_checked(void **state)
 {
     static const struct {
@@ -774,6 +796,7 @@ int main(void)
         cmocka_unit_test(discovery_is_checked),
         cmocka_unit_test(queue_sizes_are_checked),
         cmocka_unit_test(the_first_failed_check_is_reported),
+        cmocka_unit_test(limits_of_http_are_checked),
         cmocka_unit_test(raft_timings_are_checked),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

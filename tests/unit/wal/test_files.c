@@ -92,10 +92,10 @@ static void closing_does_not_wait_for_the_next_segment(void **state)
     (void)state;
     o.prepare_in_background = true;
     log_open_with(&l, &o);
-    log_append(&l, 1, 1, 900 * 1024); /* most of the first */
+    log_append(&l, 1, 9, 100 * 1024); /* most of the first */
     log_sync(&l);
     log_reopen(&l);
-    log_append(&l, 1, 1, 900 * 1024);
+    log_append(&l, 1, 9, 100 * 1024);
     log_sync(&l);
     log_reopen(&l);
     log_close(&l);

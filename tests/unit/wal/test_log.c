@@ -403,6 +403,33 @@ static void entries_of_the_plain_type_are_not_compressed(void **state)
     log_close(&l);
 }
 
+/* Zeroes are written four KiB at a time, so it would show. */
+static void segments_for_large_entries_are_not_zero_filled(void **state)
+{
+    struct faulty *disk = *state;
+    struct wal_options o = {.io = faulty_io(disk), .dir = "d", .segment_bytes = 2 << 20};
+    struct log l;
+    uint64_t before;
+
+    log_open_with(&l, &o);
+    log_append(&l, 1, 1, 600 * 1024);
+    log_sync(&l);
+    before = faulty_writes(disk);
+    for (int i = 0; i < 12; i++) {
+        log_append(&l, 1, 1, 600 * 1024);
+        log_sync(&l);
+        log_append(&l, 1, 1, 10); /* and small ones among them */
+        log_sync(&l);
+    }
+    assert_true(faulty_writes(disk) - before < 7 * 1024 / 4);
+    log_check(&l);
+    log_reopen(&l);
+    log_append(&l, 2, 200, 10 * 1024); /* segments like before */
+    log_sync(&l);
+    log_reopen(&l);
+    log_close(&l);
+}
+
 static void entries_without_payload_are_entries(void **state)
 {
     struct log l;
@@ -501,6 +528,7 @@ int main(void)
         FACT(a_truncation_into_a_dropped_segment_survives),
         FACT(an_entry_larger_than_a_segment_gets_its_own),
         FACT(compressed_payloads_read_as_they_were),
+        FACT(segments_for_large_entries_are_not_zero_filled),
         FACT(entries_of_the_plain_type_are_not_compressed),
         FACT(entries_without_payload_are_entries),
         FACT(a_reader_may_stop_early),

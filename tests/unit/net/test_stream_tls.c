@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: MIT */
+/* What test_stream.c has, over TLS. */
+#define HARNESS_TLS 1
+#include "tests/unit/net/test_stream.c"
