@@ -809,7 +809,7 @@ static enum err open_parts(struct host *h, struct why *why)
         .ports = &member_ports, .host = h, .apply_timeout_ms = APPLY_TIMEOUT_MS};
     struct images_options io = {.trailing = w->c.trailing,
                                 .piece_pages = w->c.piece_pages,
-                                .deflate = sim_chance(w, 300),
+                                .deflate = !w->story && sim_chance(w, 300),
                                 .ports = &images_ports,
                                 .host = h};
     struct restarted r;
