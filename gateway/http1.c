@@ -35,6 +35,7 @@
 
 #include "core/base/clock.h"
 #include "gateway/conn.h"
+#include "gateway/http2.h"
 #include "gateway/transport.h"
 
 enum {
@@ -62,6 +63,7 @@ struct http1 {
     size_t line,
         scanned; /* of the header block: where the last line begins, what was looked at */
     bool last;   /* no request is taken any more */
+    struct exchange *upgrading; /* it wants HTTP/2 (RFC 7540, 3.2) */
     bool draining;
 
     /* Set by the parser's callbacks. */
@@ -536,6 +538,20 @@ static void begin_body(struct http1 *h, struct exchange *e)
     }
 }
 
+/* The first thing on a connection in clear text, asking for HTTP/2 as RFC 7540, 3.2 has
+ * it?  Only without a body: one would have to be taken as HTTP/1.1 first. */
+static bool wants_http2(const struct hconn *c, const struct exchange *e)
+{
+    const struct http1 *h = http1_of(c);
+    const struct http_request *r = &e->x.request;
+    const char *to = http_header(r, "Upgrade");
+
+    return to && strcasecmp(to, "h2c") == 0 && r->minor > 0 && h->complete &&
+           h->queued == 1 && !h->draining && hconn_unsent(c) == 0 &&
+           (h->parser.flags & F_CONNECTION_UPGRADE) != 0 &&
+           http_header(r, "HTTP2-Settings") && !c->set->thread->gateway->options.tls;
+}
+
 /* A block is complete: make it a request, or refuse it. */
 static void begin_request(struct hconn *c, const uint8_t *data, size_t len)
 {
@@ -605,6 +621,7 @@ static void begin_request(struct hconn *c, const uint8_t *data, size_t len)
     }
     if (!e->keep_alive) h->last = true;
     h->receiving = e;
+    if (wants_http2(c, e)) h->upgrading = e;
     if (!h->complete) begin_body(h, e);
     advance(c); /* "100 Continue", if it is its turn */
 }
@@ -689,6 +706,25 @@ static size_t take_body(struct hconn *c, const uint8_t *data, size_t len)
 /* --- the connection
  * ---------------------------------------------------------------------- */
 
+/* The request in receiving is answered by HTTP/2, which takes over the connection.
+ * False: not by us. */
+static bool upgrade(struct hconn *c)
+{
+    static const char answer[] = "HTTP/1.1 101 Switching Protocols\r\n"
+                                 "Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    struct http1 *h = http1_of(c);
+    struct exchange *e = h->upgrading;
+
+    h->upgrading = NULL;
+    buf_append(hconn_out(c), answer, sizeof answer - 1);
+    if (http2_upgrade(c, e, http_header(&e->x.request, "HTTP2-Settings"))) {
+        free(h);
+        return true;
+    }
+    buf_truncate(hconn_out(c), c->out.len - (sizeof answer - 1));
+    return false;
+}
+
 static size_t http1_input(struct hconn *c, const uint8_t *data, size_t len)
 {
     struct http1 *h = http1_of(c);
@@ -697,6 +733,8 @@ static size_t http1_input(struct hconn *c, const uint8_t *data, size_t len)
     while (!c->broken && !c->finishing) {
         size_t n;
 
+        if (h->upgrading && upgrade(c))
+            return used + c->protocol->input(c, data + used, len - used);
         if (h->receiving && h->complete) {
             request_complete(h);
             continue;

@@ -26,6 +26,7 @@ enum {
     UNSENT_MAX = 128 * 1024, /* frames made before the client takes them */
     RESETS_BURST = 500,      /* streams a client may reset at once ... */
     RESETS_PER_S = 33,       /* ... and in the long run */
+    SETTINGS_MAX = 6 * 64,   /* bytes of HTTP2-Settings */
     BLOCK_FACTOR = 2,    /* a header block on the wire, against the limit of its list */
     FIELD_OVERHEAD = 32, /* RFC 9113, 6.5.2 */
     RESPONSE_FIELDS = 10 + 8 /* ours, two of them with authentication, and a handler's */
@@ -42,6 +43,7 @@ struct http2 {
     double resets_left;
     uint64_t resets_ms; /* when that was so */
     bool draining;
+    struct exchange *upgraded; /* complete, and waits for the client's first frame */
 };
 
 static const char preface[] = NGHTTP2_CLIENT_MAGIC;
@@ -329,6 +331,16 @@ static bool reset_allowed(struct hconn *c)
     return true;
 }
 
+/* The client has understood our 101 and speaks HTTP/2.  Not earlier: some lose what comes
+ * right behind the 101 if it is large (curl 7.88). */
+static void run_upgraded(struct http2 *h)
+{
+    struct exchange *e = h->upgraded;
+
+    h->upgraded = NULL;
+    if (e) run(h, e);
+}
+
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct hconn *c = arg;
@@ -341,6 +353,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         if (!reset_allowed(c))
             nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM);
         return 0;
+    case NGHTTP2_SETTINGS: run_upgraded(h); return 0;
     case NGHTTP2_HEADERS: h->in_block = false; break;
     case NGHTTP2_DATA: break;
     default: return 0;
@@ -375,6 +388,7 @@ static void drop(struct hconn *c, struct exchange *e)
     h->n_streams--;
     if (e->dispatched && !e->x.answered) h->running--;
     feed(h, e);
+    if (h->upgraded == e) h->upgraded = NULL;
     c->fresh = true;
     exchange_gone(e);
 }
@@ -493,7 +507,7 @@ static int session_new(nghttp2_session **out, struct hconn *c)
     return e;
 }
 
-enum err http2_open(struct hconn *c)
+static struct http2 *http2_new(struct hconn *c)
 {
     uint64_t max = c->set->thread->gateway->options.limits.header_bytes;
     nghttp2_settings_entry settings[] = {
@@ -504,13 +518,13 @@ enum err http2_open(struct hconn *c)
     };
     struct http2 *h = calloc(1, sizeof *h);
 
-    if (!h) return ERR_NOMEM;
+    if (!h) return NULL;
     list_init(&h->streams);
     h->resets_left = RESETS_BURST;
     h->resets_ms = c->set->now_ms;
     if (session_new(&h->session, c) != 0) {
         free(h);
-        return ERR_NOMEM;
+        return NULL;
     }
     if (nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings,
                                 sizeof settings / sizeof settings[0]) != 0 ||
@@ -518,11 +532,75 @@ enum err http2_open(struct hconn *c)
                                               CONN_WINDOW) != 0) {
         nghttp2_session_del(h->session);
         free(h);
-        return ERR_NOMEM;
+        return NULL;
     }
+    return h;
+}
+
+static void begin(struct hconn *c, struct http2 *h)
+{
     c->state = h;
     c->protocol = &http2_protocol;
     c->transport.respond = http2_respond;
     c->transport.resume = http2_resume;
+}
+
+enum err http2_open(struct hconn *c)
+{
+    struct http2 *h = http2_new(c);
+
+    if (!h) return ERR_NOMEM;
+    begin(c, h);
     return ERR_OK;
+}
+
+/* --- by an upgrade ------------------------------------------------------------------ */
+
+/* base64url without padding (RFC 4648, 5); -1: it is none, or longer than max. */
+static ssize_t decode_settings(uint8_t *out, size_t max, const char *text)
+{
+    static const char digits[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    size_t n = 0, len = strcspn(text, "=");
+    uint32_t bits = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        const char *at = strchr(digits, text[i]);
+
+        if (!at) return -1;
+        bits = bits << 6 | (uint32_t)(at - digits);
+        if (i % 4 == 0) continue; /* six bits make no byte yet */
+        if (n == max) return -1;
+        out[n++] = (uint8_t)(bits >> (6 - 2 * (i % 4)));
+    }
+    return len % 4 == 1 ? -1 : (ssize_t)n;
+}
+
+bool http2_upgrade(struct hconn *c, struct exchange *e, const char *settings)
+{
+    uint8_t payload[SETTINGS_MAX];
+    ssize_t len = decode_settings(payload, sizeof payload, settings);
+    bool head = e->x.request.method == HTTP_HEAD;
+    struct http2 *h = len < 0 ? NULL : http2_new(c);
+    void *before = c->state;
+
+    if (!h) return false;
+    c->state = h; /* its callbacks are called: the settings are a frame received */
+    if (nghttp2_session_upgrade2(h->session, payload, (size_t)len, head, e) != 0) {
+        c->state = before;
+        nghttp2_session_del(h->session);
+        free(h);
+        return false;
+    }
+    begin(c, h);
+    list_remove(&e->link);
+    list_push_back(&h->streams, &e->link);
+    h->n_streams++;
+    e->stream = 1;
+    e->body_done = true;
+    e->x.request.major = 2;
+    e->x.request.minor = 0;
+    h->upgraded = e;
+    hconn_mark(c);
+    return true;
 }

@@ -139,11 +139,18 @@ static void connection_close_ends_the_connection(void **state)
     rig_expect_closed(r, fd);
 }
 
-static void an_upgrade_is_ignored(void **state)
+static void an_upgrade_that_makes_no_sense_is_ignored(void **state)
 {
+    one(*state, "GET /x HTTP/1.1\r\n" HOST "Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+        answer("GET /x", ""));
     one(*state,
         "GET /x HTTP/1.1\r\n" HOST
         "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        "HTTP2-Settings: AAMAAABkAAQAAP_\r\n\r\n", /* not a whole setting */
+        answer("GET /x", ""));
+    one(*state,
+        "GET /x HTTP/1.1\r\n" HOST
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: other\r\n"
         "HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
         answer("GET /x", ""));
 }
@@ -843,7 +850,7 @@ int main(void)
         T(a_body_has_the_length_it_says),
         T(http_1_0_closes_unless_asked_otherwise),
         T(connection_close_ends_the_connection),
-        T(an_upgrade_is_ignored),
+        T(an_upgrade_that_makes_no_sense_is_ignored),
         T(many_headers_are_kept),
         T(pipelined_answers_leave_in_order),
         T(a_request_that_may_write_runs_alone),
