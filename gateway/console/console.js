@@ -35,10 +35,14 @@ function size(n) {
 
 /* --- talking to the node ------------------------------------------------------------------ */
 
+// The node's URL without the user and password that the page's own may hold: fetch() refuses those, and sends them all
+// the same.
+const NODE = new URL('../', location.origin + location.pathname).href;
+
 async function ask(path, options) {
   let r;
   try {
-    r = await fetch('../' + path, {cache: 'no-store', ...options});
+    r = await fetch(NODE + path, {cache: 'no-store', ...options});
   } catch (e) {
     if (e.name === 'AbortError') throw e;
     throw new Error('The node cannot be reached.');

@@ -61,8 +61,8 @@ class Browser:
         self.downloads = downloads
         self.driver = webdriver.Chrome(options=options, service=Service(DRIVER))
 
-    def open(self, node, tab=""):
-        self.driver.get("http://127.0.0.1:%d/console/%s" % (node.http, "#" + tab if tab else ""))
+    def open(self, node, tab="", login=""):
+        self.driver.get("http://%s127.0.0.1:%d/console/%s" % (login, node.http, "#" + tab if tab else ""))
         wait_until(lambda: self.id("raft-state").text == "Leader", "the state in the head")
         return self
 
@@ -320,3 +320,13 @@ def test_a_running_query_can_be_cancelled(node, browser):
     browser.id("cancel").click()
     wait_until(lambda: "Cancelled" in browser.id("outcome").text, "the outcome")
     assert browser.id("run").is_enabled()
+
+
+def test_a_user_may_stand_in_the_address(node, browser, directory):
+    users = os.path.join(directory, "users.json")
+    with open(users, "w", encoding="ascii") as f:
+        f.write('[{"username": "bob", "password": "secret", "perms": ["all"]}, {"username": "*", "perms": ["ready"]}]')
+    node.start("-auth", users)
+    browser.open(node, login="bob:secret@")
+    [card] = browser.run("SELECT 40 + 2")
+    assert [c[0] for c in browser.rows(card)[0]] == ["42"]
