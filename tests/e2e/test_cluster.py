@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import SANITIZED, free_ports, run, shared_data, wait_until
+from conftest import free_ports, run, shared_data, wait_until
 
 
 def counter(node, name, group="store"):
@@ -159,9 +159,7 @@ def test_a_node_that_is_joining_serves_http_and_obeys_signals(make_node):
     assert node.get("/nodes").json == {}
     assert node.post("/db/execute", ["CREATE TABLE x (id)"]).status == 503
     node.process.send_signal(signal.SIGTERM)
-    begun = time.monotonic()
-    assert node.wait_end() == 1
-    assert time.monotonic() - begun < (5 if SANITIZED else 1.5)
+    assert node.wait_end() == 1  # and not after an hour
     assert "clustering failure: failed to join cluster: join operation canceled" in node.log()
 
 
@@ -406,8 +404,8 @@ def test_nobody_to_step_down_to(running):
 
 
 def test_a_leader_that_stops_hands_over(cluster):
-    """The longest gap between writes accepted elsewhere stays far below an election timeout."""
-    cluster.start(3)
+    """The longest gap between writes accepted elsewhere stays far below an election timeout, made long here."""
+    cluster.start(3, "-raft-heartbeat-timeout", "20s", "-raft-election-timeout", "20s")
     make_table(cluster[1])
     gaps, done = [], threading.Event()
 
@@ -432,7 +430,7 @@ def test_a_leader_that_stops_hands_over(cluster):
     wait_until(lambda: len(gaps) > n + 50, "writes after the hand-over")
     done.set()
     writer.join()
-    assert max(gaps) < (5 if SANITIZED else 0.8), sorted(gaps)[-5:]
+    assert max(gaps) < 15, sorted(gaps)[-5:]
     assert cluster.leader() in (cluster[2], cluster[3])
 
 
