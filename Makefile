@@ -175,7 +175,7 @@ FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_BIN := $(FUZZ_SRC:%.c=build/fuzz/%)
 fuzz-build: ; @$(MAKE) --no-print-directory CC=clang VARIANT=fuzz fuzz-bin
 fuzz-bin: $(FUZZ_BIN)
-FUZZ_LIBS := $(foreach m,gateway core/cluster core/auth core/net core/tls core/wal core/snapshot core/db core/raft core/base proto llhttp,$(BUILD)/lib/$(subst /,-,$(m)).a)
+FUZZ_LIBS := $(foreach m,$(filter-out cli,$(MODULES)) proto llhttp,$(BUILD)/lib/$(subst /,-,$(m)).a)
 $(FUZZ_BIN): build/fuzz/%: build/fuzz/%.o $(FUZZ_LIBS)
 	$(CC) $(FLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $< -Wl,--start-group $(FUZZ_LIBS) -Wl,--end-group $(NODE_LIBS)
 fuzz: fuzz-build ## run the fuzz targets (T=name, SECONDS_EACH=n)
