@@ -164,7 +164,6 @@ static void note_taken(struct snapshots *s, const struct image_taken *t)
           t->whole ? METRIC_snapshot_sink_full_total
                    : METRIC_snapshot_sink_incremental_total,
           1);
-    metrics_time(s->n->o.metrics, TIMER_snapshot, (uint64_t)ns);
     if (s->cause == FOR_WAL) count(s, METRIC_store_num_wal_snapshots, 1);
     metrics_time(s->n->o.metrics, TIMER_snapshot, (uint64_t)ns);
     metrics_set(s->n->o.metrics, METRIC_store_snapshot_create_duration, ns / 1000000);
