@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 
-from conftest import PATIENCE, SANITIZED, Node, wait_until
+from conftest import PATIENCE, SANITIZED, Node, basic, wait_until
 from linearize import NEVER, Op, check_counter, check_register
 from proxy import Network
 
@@ -243,19 +243,23 @@ class Client(threading.Thread):
             for c in self.connections.values():
                 c.close()
 
-    def ask(self, node, path, body, level=None):
+    @staticmethod
+    def headers(node):
+        """Of every request to it."""
+        return {} if node.login is None else {"Authorization": basic(node.login)}
+
+    def ask(self, node, path, body, level=None, headers=None):
         """The answer's results."""
         key = node.incarnation
         c = self.connections.get(key)
         sent = False
         try:
             if c is None:
-                c = http.client.HTTPConnection("127.0.0.1", node.http, timeout=OP_TIMEOUT)
+                c = node.connect(OP_TIMEOUT)
                 c.connect()
-                c.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.connections[key] = c
             sent = True
-            c.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            c.request("POST", path, json.dumps(body), {"Content-Type": "application/json", **self.headers(node), **(headers or {})})
             r = c.getresponse()
             status, text = r.status, r.read().decode("utf-8")
         except (OSError, http.client.HTTPException) as e:

@@ -1,8 +1,8 @@
 """A network that can be broken: TCP proxies between nodes, one listener for each node.
 
 Every node advertises its proxy's address and listens on another, so all that nodes send one another
-passes here.  Who dialled is told by the hello at the start of each connection (core/net/frame.c), so
-each direction between each two nodes is a link (from, to) with a rule of its own, whoever dialled:
+passes here.  Who dialled is told by the hello at the start of each connection (core/net/frame.c) or,
+where that is encrypted, by the process that has the socket, if run_by() has told of it.  So each direction between each two nodes is a link (from, to) with a rule of its own, whoever dialled:
 
     Network.partition(["1"], ["2", "3"])    both ways; bytes vanish, as on a cut wire
     Network.cut("1", "2")                   one way: nothing from 1 reaches 2
@@ -30,6 +30,7 @@ import time
 
 PREFACE = b"\x89RQLNET\n"
 HEADER = 16
+TLS_HANDSHAKE = b"\x16"
 CLASSES = {1: "raft", 2: "call", 3: "bulk"}
 CAPTURE_MAX = 1 << 20
 
@@ -51,6 +52,10 @@ class Network:
     def add(self, name, port):
         """The port by which others reach the node of this name, which listens on port."""
         return self._do("add", name, port)
+
+    def run_by(self, name, pid):
+        """The process that is the node of this name from now on."""
+        self._do("run_by", name, pid)
 
     def set(self, frm, to, **rule):
         self._do("set", frm, to, rule)
@@ -168,7 +173,7 @@ class Connection:
         """Who dials?  False: more bytes are needed to tell."""
         e = self.early
         if len(e) >= 1 and not PREFACE.startswith(e[:8]):
-            self.frm = "?"
+            self.frm = self.proxy.owner(self.client) if e[:1] == TLS_HANDSHAKE else "?"
             return True
         if len(e) < 8 + HEADER:
             return False
@@ -315,7 +320,7 @@ class Connection:
 class Proxy:
     def __init__(self):
         self.selector = selectors.DefaultSelector()
-        self.targets, self.rules = {}, {}
+        self.targets, self.rules, self.pids = {}, {}, {}
         self.connections, self.touched = set(), set()  # touched: to be looked at in the next round
         self.counts = collections.Counter()
         self.capturing, self.recorded = False, []
@@ -327,8 +332,25 @@ class Proxy:
                 return self.rules[key]
         return {}
 
+    def owner(self, client):
+        """The node that has the other end of this connection."""
+        host, port = client.getpeername()
+        local = "%08X:%04X" % (struct.unpack("<I", socket.inet_aton(host))[0], port)
+        with open("/proc/net/tcp", encoding="ascii") as f:
+            inodes = {"socket:[%s]" % line.split()[9] for line in f if line.split()[1] == local}
+        for name, pid in self.pids.items():
+            fds = "/proc/%d/fd" % pid
+            try:
+                if any(os.readlink(os.path.join(fds, fd)) in inodes for fd in os.listdir(fds)):
+                    return name
+            except OSError:
+                pass  # it has ended, or the file was closed meanwhile
+        return "?"
+
     def command(self, verb, *args):
-        if verb == "add":
+        if verb == "run_by":
+            self.pids[args[0]] = args[1]
+        elif verb == "add":
             name, port = args
             if name in self.targets:
                 self.targets[name] = port
