@@ -97,7 +97,6 @@ static enum err join_target(const struct join_options *o, const struct address *
 enum err join_round(const struct join_options *o, char via[ADDRESS_URL_MAX],
                     struct why *why)
 {
-    bool anonymous = o->asker.user == NULL;
     enum err e = ERR_UNREACHABLE;
 
     for (size_t i = 0; i < o->n; i++) {
@@ -107,8 +106,12 @@ enum err join_round(const struct join_options *o, char via[ADDRESS_URL_MAX],
         e = join_target(o, &o->targets[i], &cause);
         if (!e) return ERR_OK;
         if (e == ERR_CANCELLED) break;
+        /* A certificate that was refused is ERR_UNREACHABLE. */
         logger_info(o->logger, "cluster-join", "failed to join via node at %s: %s%s", via,
-                    cause.text, anonymous ? " (did you forget to set -join-as?)" : "");
+                    cause.text,
+                    cause.code == ERR_UNAUTHORIZED && o->asker.user == NULL
+                        ? " (did you forget to set -join-as?)"
+                        : "");
     }
     if (e == ERR_CANCELLED) return why_set(why, e, "join operation canceled");
     return why_set(why, ERR_UNREACHABLE, "failed to join cluster");
