@@ -8,6 +8,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+bool notify_wanted(void)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+
+    return path && *path;
+}
+
 void notify_send(const char *state)
 {
     const char *path = getenv("NOTIFY_SOCKET");

@@ -4,6 +4,11 @@
 #ifndef CORE_SERVER_NOTIFY_H
 #define CORE_SERVER_NOTIFY_H
 
+#include <stdbool.h>
+
+/* Is this a service of that kind? */
+bool notify_wanted(void);
+
 /* state: lines such as "READY=1\nSTATUS=serving".  Failures are nobody's business. */
 void notify_send(const char *state);
 

@@ -66,6 +66,13 @@ static void log_flags_without_effect(struct server *s)
                     "flag -node-encrypt has no effect in this version");
 }
 
+/* There is something to read again.  A service is not ended by a reload in any case: that
+ * is for terminals that go away. */
+static bool takes_hangup(const struct options *opt)
+{
+    return *opt->auth || *opt->http_cert || *opt->node_cert || notify_wanted();
+}
+
 enum err server_begin(struct server *s, const struct options *opt,
                       const char *const *argv, struct why *why)
 {
@@ -87,7 +94,7 @@ enum err server_begin(struct server *s, const struct options *opt,
         logger_set_format(s->logger, LOGGER_JSON);
     if (!e) e = metrics_new(&s->metrics);
     if (e) return why_set(why, e, "out of memory");
-    e = signals_open(&s->signals, s->logger, *opt->auth != '\0', why);
+    e = signals_open(&s->signals, s->logger, takes_hangup(opt), why);
     if (e) return e;
     about_greet(s->logger, argv);
     log_flags_without_effect(s);
@@ -287,7 +294,11 @@ static void format_bound(const char *addr, unsigned port, char *out, size_t cap)
 
 static void on_hangup(void *arg)
 {
-    auth_reload(arg);
+    struct server *s = arg;
+
+    tls_reload(s->http_tls);
+    tls_reload(s->node_tls);
+    if (s->auth) auth_reload(s->auth);
 }
 
 /* Joining needs what the user would type. */
@@ -320,8 +331,8 @@ enum err server_open_auth(struct server *s, struct why *why)
     if (*s->opt->auth) {
         e = auth_open(&s->auth, s->opt->auth, s->logger, why);
         if (e) return err_wrap(why, e, "failed to get credential store");
-        signals_on_hangup(s->signals, on_hangup, s->auth);
     }
+    signals_on_hangup(s->signals, on_hangup, s); /* certificates and users are there */
     e = check_join_as(s, why);
     return server_step_end(s, e, why);
 }
@@ -654,11 +665,11 @@ void server_close(struct server *s)
     local_backend_free(s->backend);
     cluster_free(s->cluster);
     node_free(s->node);
-    tls_free(s->http_tls);
-    tls_free(s->node_tls);
     extensions_close(&s->extensions);
     datadir_close(&s->dir);
-    signals_close(s->signals); /* they may reload users */
+    signals_close(s->signals); /* they may reload certificates and users */
+    tls_free(s->http_tls);
+    tls_free(s->node_tls);
     auth_free(s->auth);
     if (s->serving) logger_info(s->logger, "rqlited", "rqlite server stopped");
     metrics_free(s->metrics);

@@ -199,32 +199,40 @@ static enum err load(struct tls *t, struct why *why)
     return ERR_OK;
 }
 
+/* With the lock held.  asked: not because they have changed. */
+static void read_again(struct tls *t, const struct stamps *now, bool asked)
+{
+    struct why why;
+
+    if (load(t, &why) == ERR_OK) {
+        t->loaded = *now;
+        logger_info(t->logger, t->component, "TLS files %s read again",
+                    asked ? "were" : "have changed and were");
+    } else {
+        t->failed = *now;
+        logger_error(t->logger, t->component,
+                     "TLS files %scannot be used, so what they held before stays: %s",
+                     asked ? "" : "have changed and ", why.text);
+    }
+}
+
 /* With the lock held. */
 static void look_at_files(struct tls *t)
 {
     struct stamps now;
-    struct why why;
 
     take_stamps(t, &now);
-    if (same(&now, &t->loaded) || same(&now, &t->failed)) return;
-    if (load(t, &why) == ERR_OK) {
-        t->loaded = now;
-        logger_info(t->logger, t->component,
-                    "TLS files have changed and were read again");
-    } else {
-        t->failed = now;
-        logger_error(
-            t->logger, t->component,
-            "TLS files have changed and cannot be used, so what they held before "
-            "stays: %s",
-            why.text);
-    }
+    if (!same(&now, &t->loaded) && !same(&now, &t->failed)) read_again(t, &now, false);
 }
 
 void tls_reload(struct tls *t)
 {
+    struct stamps now;
+
+    if (!t) return;
     pthread_mutex_lock(&t->lock);
-    look_at_files(t);
+    take_stamps(t, &now);
+    read_again(t, &now, true);
     pthread_mutex_unlock(&t->lock);
 }
 

@@ -52,7 +52,7 @@ MUST_USE enum err tls_new(struct tls **out, const struct tls_options *o, struct 
 /* No session is left.  NULL is allowed. */
 void tls_free(struct tls *t);
 
-/* Look at the files now, as a handshake does. */
+/* Read the files again now, changed or not, and log how that went.  NULL is allowed. */
 void tls_reload(struct tls *t);
 
 /* Log that a handshake failed, s may be NULL; what outsiders can cause in any number is

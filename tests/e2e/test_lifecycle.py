@@ -466,5 +466,8 @@ def test_systemd_is_notified(node, directory):
         node.start(env={**os.environ, "NOTIFY_SOCKET": path})
         assert "READY=1" in s.recv(1000).decode().splitlines()
         assert "node HTTP API available at" in node.log()
+        node.process.send_signal(signal.SIGHUP)  # systemctl reload, with nothing to read again
+        node.wait_log('received signal "hangup"')
+        assert node.one("SELECT 1") == 1
         node.stop()
         assert "STOPPING=1" in s.recv(1000).decode().splitlines()

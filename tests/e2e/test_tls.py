@@ -1,6 +1,7 @@
 """TLS on both ports: who is let in, what is said to the others, certificates that change."""
 import concurrent.futures
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -313,6 +314,48 @@ def test_a_broken_pair_leaves_the_old_one_in_use(https, ca):
     assert issuer(https, https.context) != before
 
 
+def test_hangup_reads_all_files_again(node, ca):
+    http, between = ca.issue("http-1"), ca.issue("node-1")
+    start(node, ca.context(), *http_flags(http), *node_flags(between, ca))
+    well, badly = "TLS files were read again", "TLS files cannot be used, so what they held before stays: "
+
+    def hang_up(**expected):
+        """What each port says of its files."""
+        seen = len(node.log())
+        node.process.send_signal(signal.SIGHUP)
+
+        def said():
+            lines = node.log()[seen:].splitlines()
+            return all(any(line.startswith("[%s] " % port) and text in line for line in lines)
+                       for port, text in expected.items())
+        wait_until(said, expected)
+
+    hang_up(http=well, mux=well)  # though they are the same
+    ca.issue("http-2").install(http)
+    ca.issue("node-2").install(between)
+    hang_up(http=well, mux=well)
+    assert "have changed" not in node.log()  # no handshake was needed
+    shown = issuer(node, node.context)
+
+    os.rename(http.key, http.key + ".away")
+    hang_up(http=badly, mux=well)
+    assert issuer(node, node.context) == shown
+    assert node.one("SELECT 1") == 1
+
+
+def test_hangup_while_requests_are_served(https, ca):
+    https.execute("CREATE TABLE t (a)")
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        jobs = [pool.submit(lambda: [https.execute("INSERT INTO t VALUES (1)") for _ in range(20)]) for _ in range(3)]
+        while not all(j.done() for j in jobs):
+            https.process.send_signal(signal.SIGHUP)
+            concurrent.futures.wait(jobs, 0.01)
+        for j in jobs:
+            j.result()
+    https.process.send_signal(signal.SIGHUP)
+    https.stop()
+
+
 def test_a_changed_ca_decides_about_new_connections(node, ca, directory):
     other = Authority(directory, "other")
     trusted = os.path.join(directory, "trusted")
@@ -455,7 +498,8 @@ def test_a_node_that_is_not_wanted_cannot_join(first, ca, directory, make_node, 
              "stranger": lambda: node_flags(Authority(directory, "other").issue("two"), ca),
              "expired": lambda: node_flags(ca.issue("two", expired=True), ca),
              "in clear text": lambda: []}[who]()
-    assert here in refused(make_node("2"), first, *flags)
+    log = refused(make_node("2"), first, *flags)
+    assert here in log and "did you forget to set -join-as?" not in log
     first.wait_log(there)
 
 

@@ -438,7 +438,13 @@ static void changed_files_are_used_and_broken_ones_are_not(void **state)
     assert_int_equal(log_count(&log, "what they held before stays"), 3);
     certs_issue(&c, "server", "x", "DNS:localhost");
     assert_true(still_good(t, &c));
-    assert_int_equal(log_count(&log, "were read again"), 2);
+    assert_int_equal(log_count(&log, "have changed and were read again"), 2);
+
+    /* Who asks is told in any case. */
+    tls_reload(t);
+    assert_true(still_good(t, &c));
+    assert_int_equal(log_count(&log, "TLS files were read again"), 1);
+    tls_reload(NULL);
     tls_free(t);
     certs_close(&other);
     certs_close(&c);
