@@ -105,10 +105,35 @@ static enum rqlite_code keep_options(struct rqlite *db, const struct rqlite_opti
     return RQLITE_OK;
 }
 
+static bool given(const char *text)
+{
+    return text && *text;
+}
+
+/* The certificates, if there shall be TLS. */
+static enum rqlite_code open_tls(struct rqlite *db, const struct rqlite_options *o,
+                                 struct rqlite_error *error)
+{
+    struct tls_options t = {.cert = o->tls_cert,
+                            .key = o->tls_key,
+                            .ca = o->tls_ca,
+                            .server_name = o->tls_server_name,
+                            .no_verify = o->tls_no_verify};
+    struct why why;
+
+    if (!o->tls && !given(o->tls_ca) && !given(o->tls_cert) && !given(o->tls_key) &&
+        !given(o->tls_server_name) && !o->tls_no_verify)
+        return RQLITE_OK;
+    if (tls_new(&db->tls, &t, &why))
+        return error_set(error, code_of(why.code), "%s", why.text);
+    return RQLITE_OK;
+}
+
 static enum rqlite_code open_net(struct rqlite *db, const struct rqlite_options *o,
                                  struct rqlite_error *error)
 {
     struct net_options n = {.base = db->base,
+                            .tls = db->tls,
                             .limits = {.connect_ms = CONNECT_MS,
                                        .idle_ping_ms = IDLE_PING_MS,
                                        .pong_ms = PONG_MS,
@@ -140,6 +165,7 @@ enum rqlite_code rqlite_open(struct rqlite **out, const struct rqlite_options *o
     list_init(&db->ready);
     code = loop_open(db, error);
     if (!code) code = keep_options(db, options, error);
+    if (!code) code = open_tls(db, options, error);
     if (!code) code = open_net(db, options, error);
     if (!code) code = nodes_init(db, options->nodes ? options->nodes : "", error);
     if (code) {
@@ -159,6 +185,7 @@ void rqlite_close(struct rqlite *db)
     /* What was cancelled is told to the servers, as far as that needs no waiting. */
     if (db->net) loop_turn(db, false);
     net_free(db->net);
+    tls_free(db->tls);
     loop_close(db);
     arena_fini(&db->texts);
     free(db);

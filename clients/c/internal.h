@@ -36,6 +36,7 @@
 #include "core/base/clock.h"
 #include "core/base/list.h"
 #include "core/net/client.h"
+#include "core/tls/tls.h"
 #include "proto/command.pb-c.h"
 
 enum { NODE_ADDRESS_MAX = FRAME_ADDR_MAX, NODES_MAX = 64 };
@@ -152,6 +153,7 @@ enum rqlite_code call_take(struct rqlite_call *c, struct rqlite_event *out);
 struct rqlite {
     struct event_base *base; /* owned, as the next */
     struct net *net;
+    struct tls *tls; /* owned; NULL: clear text */
     struct arena texts;
     const char *user, *password;
     int64_t timeout_ms;

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from certificates import Authority
 from conftest import PATIENCE, ROOT, SANITIZED, VARIANT, shared_data, wait_until
 
 SANITIZE = {"asan": "-fsanitize=address,undefined", "tsan": "-fsanitize=thread"}.get(VARIANT, "")
@@ -204,6 +205,66 @@ def test_a_leader_that_stops_in_order_costs_no_write(cluster, shared_chinook):
     assert [line for line in lines if line.split()[1] == "failed"] == []
     assert sum(line.split()[1] == "unknown" for line in lines) <= 1
     assert len(lines) == 400
+
+
+# --- TLS ----------------------------------------------------------------------------------------------
+
+
+def encrypted(ca, name="node", *more):
+    pair = ca.issue(name)
+    return ["-node-cert", pair.cert, "-node-key", pair.key, "-node-ca-cert", ca.cert, "-node-verify-client", *more]
+
+
+def client_of(ca, name="client"):
+    pair = ca.issue(name)
+    return {"RQLITE_CA": ca.cert, "RQLITE_CERT": pair.cert, "RQLITE_KEY": pair.key}
+
+
+def test_a_cluster_with_mutual_tls(cluster, directory, chinook):
+    ca = Authority(directory)
+    cluster.start(3, *encrypted(ca))
+    followers = [n for n in cluster.nodes if n is not cluster.leader()]
+    client = client_of(ca)
+    chinook(followers, "load", shared_data("chinook.sql"), **client)
+    assert chinook(followers, "top", **client)[1:] == TOP
+    process = chinook.start(cluster.nodes, "sell", "300", **client)
+    for _ in range(50):
+        process.stdout.readline()
+    cluster.leader().stop()  # in order: another takes over
+    lines = rest_of(process)
+    assert all(" sold " in line for line in lines), lines
+    assert chinook(cluster.alive(), "stock", "50", **client) == ["50 stocked, 0 failed"]
+
+
+def test_who_is_not_trusted_is_told_why(node, directory, shared_chinook):
+    ca, other = Authority(directory), Authority(directory, "other")
+    node.start(*encrypted(ca))
+    mine, theirs = client_of(ca), client_of(other, "stranger")
+
+    expected = [
+        ({}, "this node's Raft port is encrypted, and the connection is not"),
+        ({"RQLITE_CA": ca.cert}, "our certificate was refused by the other side"),
+        ({**theirs, "RQLITE_CA": ca.cert}, "our certificate was refused by the other side"),
+        ({**mine, "RQLITE_CA": other.cert}, "bad certificate: self-signed certificate in certificate chain"),
+        ({**mine, "RQLITE_SERVER_NAME": "db.example"}, "bad certificate: it is not valid for db.example"),
+        ({**mine, "RQLITE_CA": "/nowhere"}, "CA /nowhere: No such file or directory")]
+    # Each of them tries until its time is up.
+    tried = [shared_chinook.start([node], "query", "SELECT 1", **env) for env, _ in expected]
+    for process, (_, words) in zip(tried, expected):
+        out = process.communicate(timeout=PATIENCE)[0]
+        assert process.returncode == 1 and words in out, out
+    assert shared_chinook([node], "query", "SELECT 1 AS x", **mine) == ["x", "1"]
+    assert shared_chinook([node], "query", "SELECT 1 AS x", **mine, RQLITE_SERVER_NAME="localhost") == ["x", "1"]
+    assert shared_chinook([node], "query", "SELECT 1 AS x", **mine, RQLITE_NO_VERIFY="1") == ["x", "1"]
+
+
+def test_tls_to_a_node_in_clear_text(node, directory, shared_chinook):
+    node.start()
+    lines = shared_chinook([node], "query", "SELECT 1", status=1, **client_of(Authority(directory)))
+    assert "the other side does not speak TLS" in "\n".join(lines)
+
+
+# --- users --------------------------------------------------------------------------------------------
 
 
 def test_the_raft_port_asks_who_calls(node, directory, shared_chinook):

@@ -5,11 +5,14 @@
  *     chinook NODES load FILE        load chinook.sql, replacing nothing
  *     chinook NODES query SQL [ARG]  print rows; ARGs are its parameters, as text
  *     chinook NODES top              the five countries that buy most
- *     chinook NODES sell N           N invoices, one after the other, each with its
- * outcome chinook NODES stock N          N tracks, 16 at a time, in an event loop
+ *     chinook NODES sell N           N invoices, one after the other: what came of each
+ *     chinook NODES stock N          N tracks, 16 at a time, in an event loop
  *
  * NODES is "host:4002[,host:4002...]"; user and password come from RQLITE_USER and
- * RQLITE_PASSWORD.  https://github.com/lerocha/chinook-database has the data.
+ * RQLITE_PASSWORD.  Nodes with certificates: RQLITE_CA is the file of who signed them,
+ * RQLITE_CERT and RQLITE_KEY are our own, RQLITE_SERVER_NAME is what they are made for,
+ * if not the hosts' names; RQLITE_NO_VERIFY=1 takes any.
+ * https://github.com/lerocha/chinook-database has the data.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <inttypes.h>
@@ -205,7 +208,12 @@ static int stock(struct rqlite *db, int n)
 int main(int argc, char **argv)
 {
     struct rqlite_options o = {.user = getenv("RQLITE_USER"),
-                               .password = getenv("RQLITE_PASSWORD")};
+                               .password = getenv("RQLITE_PASSWORD"),
+                               .tls_ca = getenv("RQLITE_CA"),
+                               .tls_cert = getenv("RQLITE_CERT"),
+                               .tls_key = getenv("RQLITE_KEY"),
+                               .tls_server_name = getenv("RQLITE_SERVER_NAME"),
+                               .tls_no_verify = getenv("RQLITE_NO_VERIFY") != NULL};
     struct rqlite_error error;
     struct rqlite *db;
     const char *verb = argc > 2 ? argv[2] : "", *arg = argc > 3 ? argv[3] : NULL;

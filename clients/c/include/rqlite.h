@@ -19,11 +19,12 @@
  *     rqlite_free(call);
  *     rqlite_close(db);
  *
- * The client finds the leader by itself and follows it when it changes; the addresses that
- * nodes advertise must be reachable from the client, since nodes do not pass its calls on
- * (unlike those of the HTTP API).  What certainly had no effect is tried again, within the call's time.  A write is never applied twice: when its
- * connection breaks, the node that had it is asked for the answer, under the same call
- * id; if that node cannot tell, the call fails and its error says `unknown`.
+ * The client finds the leader by itself and follows it when it changes; the addresses
+ * that nodes advertise must be reachable from the client, since nodes do not pass its
+ * calls on (unlike those of the HTTP API).  What certainly had no effect is tried again,
+ * within the call's time.  A write is never applied twice: when its connection breaks,
+ * the node that had it is asked for the answer, under the same call id; if that node
+ * cannot tell, the call fails and its error says `unknown`.
  *
  * A call's answer is taken event by event, so that a large one costs little memory: what
  * is not taken stays with the server.  rqlite_next() waits for the next event; programs
@@ -179,12 +180,24 @@ struct rqlite_options {
     const char *nodes;
     const char *user, *password; /* NULL: none */
     int64_t timeout_ms;          /* of calls that don't say [10000]; negative: none */
-    int64_t connect_timeout_ms;  /* for one node: name, TCP and greeting [2000] */
+    int64_t connect_timeout_ms;  /* for one node: name, TCP, TLS and greeting [2000] */
+
+    /* TLS, for nodes with -node-cert.  Any of these turns it on, for all nodes; without,
+     * everything goes in clear text.  Files are PEM, and are read again when a connection
+     * is made and they have changed; what cannot be used then leaves the old in use. */
+    bool tls;                       /* on, even if nothing else is needed */
+    const char *tls_ca;             /* file: who signs nodes' certificates; NULL: the
+                                       authorities that the system trusts */
+    const char *tls_cert, *tls_key; /* files, both or neither: shown to nodes that have
+                                       -node-verify-client */
+    const char *tls_server_name; /* that nodes' certificates must be made for; NULL: the
+                                    host of each one's address */
+    bool tls_no_verify;          /* take any certificate: encrypted, but to whomever */
 };
 
 /* Make a client; it connects when there is something to do.  On RQLITE_OK the caller owns
  * *out and ends it with rqlite_close().  error may be NULL.  RQLITE_INVALID: no such form
- * of address; RQLITE_NOMEM. */
+ * of address, or a file of tls_... cannot be used; RQLITE_TOO_BIG; RQLITE_NOMEM. */
 RQLITE_API enum rqlite_code rqlite_open(struct rqlite **out,
                                         const struct rqlite_options *options,
                                         struct rqlite_error *error);

@@ -43,6 +43,7 @@ enum { FAKE_IDS = 64, FAKE_ROW_BYTES = 1024 };
 
 struct fake_options {
     struct net_limits limits;
+    struct tls *tls; /* borrowed; NULL: clear text */
     bool no_cluster; /* doesn't know Cluster.Info */
 };
 
@@ -375,7 +376,11 @@ static inline void fake_on_wake(evutil_socket_t fd, short what, void *arg)
 static inline void *fake_main(void *arg)
 {
     struct fake *f = arg;
+    sigset_t set;
 
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE); /* whatever a test has the process do about it */
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
     while (!f->over) event_base_loop(f->base, EVLOOP_ONCE);
     return NULL;
 }
@@ -420,6 +425,7 @@ static inline void fake_open(struct fake *f, const struct fake_options *o)
     f->base = event_base_new();
     n.base = f->base;
     n.limits = f->o.limits;
+    n.tls = f->o.tls;
     assert_int_equal(net_new(&f->net, &n, &why), ERR_OK);
     f->wake = eventfd(0, EFD_CLOEXEC);
     f->woken = event_new(f->base, f->wake, EV_READ | EV_PERSIST, fake_on_wake, f);

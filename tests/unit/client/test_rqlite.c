@@ -15,6 +15,52 @@ enum { SANITIZED = 1 };
 enum { SANITIZED = 0 };
 #endif
 
+#ifdef CLIENT_TLS
+#include "tests/unit/tls/certs.h"
+
+static struct certs certs;
+static struct tls *node_tls;
+
+static int make_certificates(void **state)
+{
+    struct tls_options o;
+
+    (void)state;
+    certs_open(&certs);
+    certs_issue(&certs, "node", "node", "IP:127.0.0.1");
+    o = certs_options(&certs, "node");
+    node_tls = certs_tls(&o);
+    return 0;
+}
+
+static int remove_certificates(void **state)
+{
+    (void)state;
+    tls_free(node_tls);
+    certs_close(&certs);
+    return 0;
+}
+
+/* Nodes and clients over TLS from here on. */
+static void open_encrypted(struct fake *f, const struct fake_options *o)
+{
+    struct fake_options with = o ? *o : (struct fake_options){.tls = NULL};
+
+    with.tls = node_tls;
+    fake_open(f, &with);
+}
+#define fake_open open_encrypted
+#endif
+
+static const char *ca_file(void)
+{
+#ifdef CLIENT_TLS
+    return certs_path(&certs, "ca.pem");
+#else
+    return NULL;
+#endif
+}
+
 static uint64_t now_ms(void)
 {
     struct timespec t;
@@ -36,7 +82,7 @@ static uint64_t now_ms(void)
 
 static struct rqlite *open_client(const char *nodes)
 {
-    struct rqlite_options o = {.nodes = nodes, .timeout_ms = 20000};
+    struct rqlite_options o = {.nodes = nodes, .timeout_ms = 20000, .tls_ca = ca_file()};
     struct rqlite_error error;
     struct rqlite *db;
 
@@ -342,7 +388,7 @@ static void wrong_use_is_said(void **state)
 
 static void credentials_go_with_each_call(void **state)
 {
-    struct rqlite_options o = {.user = "bob", .password = "secret"};
+    struct rqlite_options o = {.user = "bob", .password = "secret", .tls_ca = ca_file()};
     struct rqlite_error error;
     struct rqlite *db;
     struct fake f;
@@ -896,5 +942,9 @@ int main(void)
         cmocka_unit_test(deadlines_and_lost_nodes_wake_the_descriptor),
     };
 
+#ifdef CLIENT_TLS
+    return cmocka_run_group_tests(tests, make_certificates, remove_certificates);
+#else
     return cmocka_run_group_tests(tests, NULL, NULL);
+#endif
 }
