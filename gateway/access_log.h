@@ -18,11 +18,7 @@ struct access_log; /* opaque */
 struct exchange;
 struct gateway_thread;
 
-enum {
-    ACCESS_LOG_MS = 200,
-    ACCESS_LOG_Q = 64, /* of the SQL in the query string so many bytes are shown */
-    ACCESS_LOG_TARGET = 1024
-};
+enum { ACCESS_LOG_MS = 200 };
 
 /* gateway_options.access_log: "stderr", "stdout", or a file's name. */
 MUST_USE enum err access_log_open(struct access_log **out, struct gateway_thread *t,
