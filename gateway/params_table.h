@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* PARAM(name) for every parameter of HTTP API 2.1, sorted by name: params.c searches by halves. */
+/* PARAM(name) for every parameter of HTTP API 2.1, sorted by name: params.c searches by
+ * halves. */
 /* clang-format off */
 PARAM(associative)
 PARAM(blob_array)

@@ -61,8 +61,8 @@ struct gateway {
     struct mailbox *answers;   /* owned; what threads tell the one that stops them */
     atomic_size_t connections; /* of all threads */
     _Atomic uint64_t last_backup_ns; /* wall clock; 0 = none since the start */
-    atomic_size_t requests;    /* exchanges whose handlers are limited (route.c) */
-    struct budget budget;      /* of bodies and results in memory */
+    atomic_size_t requests;          /* exchanges whose handlers are limited (route.c) */
+    struct budget budget;            /* of bodies and results in memory */
     atomic_bool stopping;
 };
 

@@ -36,7 +36,7 @@ struct applier {
     struct arena arena; /* one entry's decoded message */
     char load_path[4096];
     struct load load;
-    bool replaced; /* since the last capture */
+    bool replaced;     /* since the last capture */
     struct once *once; /* owned; answers to requests with an idempotency key */
     _Atomic uint64_t index, time_ns;
     atomic_bool loading;

@@ -92,8 +92,8 @@ bool api_disallowed(struct http_exchange *x, const struct params *p,
                     const struct api_endpoint *endpoint,
                     const struct json_statements *statements);
 
-/* Idempotency-Key: the fields that a write of these statements carries, if the request has
- * one; rows: it came by /db/request.  False: x is answered (400, out of memory). */
+/* Idempotency-Key: the fields that a write of these statements carries, if the request
+ * has one; rows: it came by /db/request.  False: x is answered (400, out of memory). */
 bool api_once(struct http_exchange *x, const struct params *p,
               const struct json_statements *statements, bool rows,
               ProtobufCBinaryData *once_key, ProtobufCBinaryData *once_print);

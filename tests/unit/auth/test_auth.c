@@ -108,10 +108,9 @@ static void without_a_file_everybody_may_do_everything(void **state)
 
 static void a_user_has_his_permissions_and_those_of_everybody(void **state)
 {
-    struct auth *a =
-        open_with("[" USER("bob", "pw", "\"query\"") "," USER(
-            "*", "star", "\"ready\"") ",{\"username\":\"none\",\"perms\":[\"all\"]}"
-                                      "," USER("empty", "", "\"execute\"") "]");
+    struct auth *a = open_with("[" USER("bob", "pw", "\"query\"") "," USER(
+        "*", "star", "\"ready\"") ",{\"username\":\"none\",\"perms\":[\"all\"]}"
+                                  "," USER("empty", "", "\"execute\"") "]");
 
     (void)state;
     assert_int_equal(ask(a, "bob", "pw"), AUTH_QUERY | AUTH_READY);
@@ -321,7 +320,7 @@ static int setup(void **state)
     int fd;
 
     (void)state;
-    strcpy(path, "/tmp/users-XXXXXX");
+    strcpy(path, "users-XXXXXX");
     fd = mkstemp(path);
     if (fd < 0) return -1;
     close(fd);

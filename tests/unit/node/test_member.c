@@ -310,7 +310,8 @@ static void a_failed_write_to_the_log_ends_the_node_and_every_call(void **state)
     member_wal_done(h->member, h->wal[0], h->now);
     h->n_wal = 0;
     assert_int_equal(h->fatal, 1);
-    assert_true(member_deadline_ms(h->member) == UINT64_MAX); /* nothing is due any more */
+    assert_true(member_deadline_ms(h->member) ==
+                UINT64_MAX); /* nothing is due any more */
     assert_int_equal(ended, 1);
     assert_int_equal(c.call.why.code,
                      ERR_LEADERSHIP_LOST); /* it may be in the log or not */
