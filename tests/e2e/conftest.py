@@ -201,7 +201,9 @@ class Node:
                 self.process.kill()
                 self.wait_end()
                 raise AssertionError("the node did not end: " + self.log()[-3000:])
-            assert status == 0, "exit status %d: %s" % (status, self.log()[-3000:])
+            # One that is still joining, as on a busy machine after a restart, says so.
+            joining = status == 1 and re.search("clustering failure: .*canceled", self.log())
+            assert status == 0 or joining, "exit status %d: %s" % (status, self.log()[-3000:])
         with open(self.log_path, "rb") as f:
             everything = f.read().decode("utf-8", "replace")
         found = SANITIZER_SPOKE.search(everything)
