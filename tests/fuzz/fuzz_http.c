@@ -167,10 +167,10 @@ static const struct hconn_io fuzz_io = {
 
 static void set_up(void)
 {
-    static char path[] = "/tmp/fuzz.XXXXXX";
+    static char path[] = "fuzz.XXXXXX";
 
     gateway.options.version = "v1";
-    gateway.options.scratch_dir = "/tmp";
+    gateway.options.scratch_dir = ".";
     gateway.options.limits.header_bytes = HEADER_MAX;
     gateway.options.limits.header_ms = gateway.options.limits.idle_ms = 1000000;
     gateway.options.limits.stall_ms = 1000000;

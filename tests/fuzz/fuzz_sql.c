@@ -57,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const char setup[] =
         "CREATE TABLE t(id INTEGER PRIMARY KEY, a UNIQUE, b DEFAULT (random()));"
         "INSERT INTO t(a) VALUES(1),('x'),(x'00');";
-    struct db_options o = {.scratch_dir = "/tmp"};
+    struct db_options o = {.scratch_dir = "."};
     struct db_context ctx = {.index = 2, .time_ns = 1700000000000000000};
     struct row_sink sink = {.ops = &ops};
     struct why why = {0};

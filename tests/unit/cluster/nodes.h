@@ -164,7 +164,7 @@ static inline struct nodes *nodes_new(size_t count)
     struct nodes *s = calloc(1, sizeof *s);
 
     assert_non_null(s);
-    strcpy(s->dir, "/tmp/forward-XXXXXX");
+    strcpy(s->dir, "forward-XXXXXX");
     assert_non_null(mkdtemp(s->dir));
     s->count = count;
     for (size_t i = 0; i < count; i++) {

@@ -137,7 +137,7 @@ static inline void fixture_open(struct fixture *f, bool on_disk, bool foreign_ke
     struct why why = {0};
     memset(f, 0, sizeof *f);
     f->foreign_keys = foreign_keys;
-    char dir[] = "/tmp/rq-db-test-XXXXXX";
+    char dir[] = "rq-db-test-XXXXXX";
     assert_non_null(mkdtemp(dir));
     snprintf(f->dir, sizeof f->dir, "%s", dir);
     snprintf(f->path, sizeof f->path, "%s/db.sqlite", dir);

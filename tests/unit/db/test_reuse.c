@@ -116,7 +116,7 @@ static int setup(void **state)
 {
     struct world *w = calloc(1, sizeof *w);
 
-    strcpy(w->dir, "/tmp/rqlite-reuse-XXXXXX");
+    strcpy(w->dir, "rqlite-reuse-XXXXXX");
     if (!mkdtemp(w->dir)) return -1;
     snprintf(w->path, sizeof w->path, "%s/db.sqlite", w->dir);
     snprintf(w->wal, sizeof w->wal, "%s-wal", w->path);
