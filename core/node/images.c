@@ -36,6 +36,7 @@ struct take {                     /* one being taken; travels from thread to thr
     uint8_t marker[DB_FINGERPRINT_MAX];
     bool whole;
     bool last;         /* on one thread */
+    bool unchanged;    /* also if nothing has changed the database */
     bool captured;     /* the database counts changes from this state on */
     bool written_back; /* the main file is this state */
     struct why why;
@@ -392,7 +393,7 @@ static enum err take_capture(struct apply_capture *c, struct db *d, struct why *
         t->meta.extra = c->extra;
         c->extra = NULL;
         if (better_whole(c)) t->whole = true;
-        if (c->state.changed_index <= t->last_changed)
+        if (c->state.changed_index <= t->last_changed && !t->unchanged)
             e = take_nothing(t, d, why);
         else
             e = t->whole ? take_whole(t, d, why) : take_changes(t, d, why);
@@ -459,7 +460,7 @@ static enum err take_new(struct take **out, struct apply_job **job, struct image
     return ERR_OK;
 }
 
-enum err images_take(struct images *x, uint64_t trailing, struct why *why)
+enum err images_take(struct images *x, uint64_t trailing, bool unchanged, struct why *why)
 {
     struct apply_job *job;
     struct take *t;
@@ -472,6 +473,7 @@ enum err images_take(struct images *x, uint64_t trailing, struct why *why)
     if (e) return e;
     t->trailing = trailing;
     x->taking = t;
+    t->unchanged = unchanged;
     if (node_mutation(NODE_MUT_TAKEN_TOO_EARLY))
         member_snapshot_taken(x->o.member, t->meta.index, t->meta.term, &t->meta.config,
                               trailing, x->o.ports->now_ms(x->o.host));
@@ -580,7 +582,7 @@ static void try_wants(struct images *x)
         }
     }
     if (!missing || x->taking) return;
-    if (images_take(x, o->trailing, &why) == ERR_OK) return;
+    if (images_take(x, o->trailing, false, &why) == ERR_OK) return;
     for (size_t i = x->n_wants; i-- > 0;)
         if (!x->wants[i].streaming) want_fail(x, i);
 }

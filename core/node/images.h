@@ -106,7 +106,10 @@ uint64_t images_deadline_ms(const struct images *x);
 
 /* Begin to take one exactly after the entries handed over so far; ends in taken().
  * ERR_BUSY: something excludes it.  ERR_NOTHING, ERR_NOMEM. */
-MUST_USE enum err images_take(struct images *x, uint64_t trailing, struct why *why);
+ * unchanged: also if nothing has changed the database since the newest one, so that
+ * entries that change nothing (reads of level strong, writes that fail) can be dropped.
+MUST_USE enum err images_take(struct images *x, uint64_t trailing, bool unchanged,
+                              struct why *why);
 
 /* After all threads have ended, on this one: take a last one of what a applied, and make
  * the main file durable, so that even after the machine was off it need not be rebuilt.

@@ -191,7 +191,7 @@ static enum err take(struct snapshots *s, enum cause cause, uint64_t trailing,
 
     s->begun_ns = clock_mono_ns(s->n->o.clock);
     s->cause = cause;
-    e = images_take(s->images, trailing, why);
+    e = images_take(s->images, trailing, cause == FOR_ENTRIES, why);
     if (e && e != ERR_NOTHING) note_failed(s, why);
     return e;
 }

@@ -254,6 +254,25 @@ def test_snapshots_show_in_status_and_counters(running):
     assert running.one("SELECT count(*) FROM t") == 300
 
 
+def test_entries_that_change_nothing_do_not_stay_in_the_log_for_ever(node):
+    node.start(*OFTEN)
+    node.execute("CREATE TABLE t(x)")
+    for entry in (lambda: node.query("SELECT 1", params="?level=strong"),
+                  lambda: node.execute("UPDATE t SET x = 1 WHERE x = 5"),
+                  lambda: node.post("/db/execute", ["INSERT INTO nowhere VALUES(1)"])):
+        for _ in range(2):
+            first = node.get("/status?key=store.raft").json["last_log_index"]
+            for _ in range(25):
+                entry()
+            wait_until(lambda: node.get("/status?key=store.raft").json["last_snapshot_index"] > first,
+                       "a snapshot after entries that change nothing")
+    node.execute("INSERT INTO t VALUES(1)")
+    node.kill()
+    node.start()
+    assert node.one("SELECT count(*) FROM t") == 1
+    check(node)
+
+
 def test_a_booted_database_makes_the_next_snapshot_a_whole_one(running, directory):
     fill(running)
     assert running.post("/snapshot").status == 200

@@ -704,7 +704,7 @@ void host_snapshot(struct host *h, uint64_t trailing)
 {
     struct why why = {0};
 
-    if (images_take(h->images, trailing, &why) != ERR_OK)
+    if (images_take(h->images, trailing, false, &why) != ERR_OK)
         sim_say(h->w, h->w->story ? 0 : 1, h, "takes no snapshot: %s", why.text);
     host_turn_end(h);
 }
