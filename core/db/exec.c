@@ -628,16 +628,24 @@ static void run_shared_transaction(struct run *r)
  * Temporary objects and attached in-memory databases live on the write connection, which
  * a node that starts from a snapshot does not have.  So they end at a place in the log
  * that is the same for all, SESSION_ENTRIES after the first of them was made, and no
- * snapshot is taken in between (db_capture_begin()).
+ * snapshot is taken in between (db_capture_begin()); so one has to come just there if
+ * they are made again and again.
  */
-static bool session_end_due(const struct db *d, const struct db_context *ctx)
+uint64_t db_session_ends(const struct db *d)
 {
-    return d->session_since && ctx->index >= d->session_since + SESSION_ENTRIES;
+    return d->session_since ? d->session_since + SESSION_ENTRIES - 1 : 0;
+}
+
+enum err db_session_end(struct db *d, struct why *why)
+{
+    enum err e = db_commit(d, why);
+
+    return e || !d->session_since ? e : db_writer_reopen(d, true, why);
 }
 
 static enum err entry_begin(struct db *d, const struct db_context *ctx, struct why *why)
 {
-    if (session_end_due(d, ctx)) {
+    if (d->session_since && ctx->index > db_session_ends(d)) {
         enum err e = db_writer_reopen(d, true, why);
         if (e) return e;
     }

@@ -33,11 +33,16 @@ typedef enum err (*db_put_pages)(void *arg, uint32_t first, uint32_t n, const vo
 /*
  * End the shared transaction and say what state this is, and how many pages changed since
  * the last db_capture() or db_captured() (UINT32_MAX: not known, all of them).  ERR_BUSY
- * while temporary objects of a request are kept, which no image can hold: try again some
- * entries later.
+ * while temporary objects of a request are kept, which no image can hold: try again right
+ * after the entry at db_session_ends(), after db_session_end().
  */
 MUST_USE enum err db_capture_begin(struct db *d, struct db_state *state,
                                    uint32_t *changed, struct why *why);
+
+/* Entry that is the last to see the temporary objects there are; 0 = there are none. */
+uint64_t db_session_ends(const struct db *d);
+/* They end now: after that entry, or if none follows.  An error is this node's end. */
+MUST_USE enum err db_session_end(struct db *d, struct why *why);
 
 /* After db_capture_begin(), nothing applied in between, and only if the number was known:
  * give each changed page to put(), as it is now.  Counting starts anew only with

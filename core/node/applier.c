@@ -179,9 +179,10 @@ static enum err apply_load(struct applier *a, const struct db_context *ctx,
     return e;
 }
 
-void applier_forget_load(struct applier *a)
+enum err applier_forget(struct applier *a, struct why *why)
 {
     load_drop(a);
+    return db_session_end(a->db, why);
 }
 
 static enum err apply_once(struct applier *a, const struct db_context *ctx,
@@ -285,6 +286,13 @@ static struct row_sink *sink_of(const struct apply_item *it)
 
 static enum err capture(struct applier *a, struct apply_capture *c, struct why *why)
 {
+    uint64_t ends = db_session_ends(a->db);
+
+    if (ends && applier_index(a) >= ends && db_session_end(a->db, &c->why) != ERR_OK) {
+        if (why) *why = c->why;
+        (void)!c->run(c, NULL, NULL);
+        return why ? why->code : ERR_IO;
+    }
     if (load_given_up(a, atomic_load_explicit(&a->time_ns, memory_order_relaxed)))
         load_drop(a); /* its next chunk is refused, dropped or not */
     if (atomic_load(&a->loading))
@@ -296,6 +304,7 @@ static enum err capture(struct applier *a, struct apply_capture *c, struct why *
     if (c->why.code) {
         blob_unref(c->extra);
         c->extra = NULL;
+        if (!atomic_load(&a->loading)) c->again = db_session_ends(a->db);
         return c->run(c, NULL, why);
     }
     c->time_ns = atomic_load_explicit(&a->time_ns, memory_order_relaxed);

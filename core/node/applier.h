@@ -30,6 +30,7 @@ struct apply_capture {
     struct db_state state;
     uint32_t changed; /* pages, as db_capture_begin() says */
     bool replaced;    /* a whole file was loaded since the last one */
+    uint64_t again;   /* ERR_BUSY: right after this entry it would work; 0 = not known */
     uint64_t time_ns;
     struct blob *extra; /* one reference, the receiver's; NULL = none */
     struct why why;
@@ -80,9 +81,9 @@ MUST_USE enum err applier_begin_at(struct applier *a, uint64_t index, uint64_t t
  * error nothing of the batch has been answered; the calls are failed with why. */
 MUST_USE enum err applier_run(struct applier *a, struct mail *jobs, struct why *why);
 
-/* Before a capture that no later entry follows (recovery): half a load holds it up no
- * more. */
-void applier_forget_load(struct applier *a);
+/* Before a capture that no later entry follows (recovery): half a load and temporary
+ * objects hold it up no more. */
+MUST_USE enum err applier_forget(struct applier *a, struct why *why);
 
 uint64_t applier_index(const struct applier *a); /* last entry applied; any thread */
 uint64_t

@@ -230,7 +230,8 @@ static void deliver_taken(struct mail *m, void *host)
                                .why = &t->why,
                                .whole = t->whole,
                                .bytes = t->bytes,
-                               .written_back = t->written_back};
+                               .written_back = t->written_back,
+                               .again = t->capture.again};
 
     x->taking = NULL;
     take_settle(t);
@@ -472,8 +473,8 @@ enum err images_take(struct images *x, uint64_t trailing, bool unchanged, struct
     e = take_new(&t, &job, x, false, why);
     if (e) return e;
     t->trailing = trailing;
-    x->taking = t;
     t->unchanged = unchanged;
+    x->taking = t;
     if (node_mutation(NODE_MUT_TAKEN_TOO_EARLY))
         member_snapshot_taken(x->o.member, t->meta.index, t->meta.term, &t->meta.config,
                               trailing, x->o.ports->now_ms(x->o.host));

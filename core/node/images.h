@@ -49,6 +49,7 @@ struct image_taken { /* what taken() is told */
     bool whole;            /* not only what changed */
     uint64_t bytes;        /* written into the store */
     bool written_back;     /* and the database's WAL is empty */
+    uint64_t again; /* ERR_BUSY: right after this entry it would work; 0 = unknown */
 };
 
 struct images_ports {
@@ -105,9 +106,9 @@ uint64_t images_deadline_ms(const struct images *x);
 /* --- taking -------------------------------------------------------------------- */
 
 /* Begin to take one exactly after the entries handed over so far; ends in taken().
- * ERR_BUSY: something excludes it.  ERR_NOTHING, ERR_NOMEM. */
  * unchanged: also if nothing has changed the database since the newest one, so that
  * entries that change nothing (reads of level strong, writes that fail) can be dropped.
+ * ERR_BUSY: something excludes it.  ERR_NOTHING, ERR_NOMEM. */
 MUST_USE enum err images_take(struct images *x, uint64_t trailing, bool unchanged,
                               struct why *why);
 

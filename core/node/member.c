@@ -41,6 +41,7 @@ struct member {
 
     uint64_t apply_to;   /* committed and durable */
     uint64_t apply_next; /* first entry not yet handed over; <= apply_to + 1 */
+    uint64_t cut;        /* where the host wants to be asked; 0 = nowhere */
     uint64_t applied;
     struct {
         uint64_t last;
@@ -211,6 +212,15 @@ static void hand_over(struct member *m, struct apply_job *job, size_t bytes)
     m->ahead_bytes += bytes;
     m->apply_next = m->ahead[slot].last + 1;
     m->ports->to_apply(m->host, job);
+    if (m->cut == 0 || m->apply_next <= m->cut) return;
+    m->cut = 0;
+    m->ports->cut(m->host);
+}
+
+/* The last entry that the next job may hold. */
+static uint64_t hand_over_to(const struct member *m)
+{
+    return m->cut > 0 && m->cut < m->apply_to ? m->cut : m->apply_to;
 }
 
 static bool may_hand_over(const struct member *m)
@@ -230,7 +240,7 @@ static void put_item(struct member *m, struct apply_job *job, const struct raft_
 static void advance_apply(struct member *m)
 {
     while (m->apply_next <= m->apply_to && !m->fetching && may_hand_over(m)) {
-        uint64_t left = m->apply_to - m->apply_next + 1;
+        uint64_t left = hand_over_to(m) - m->apply_next + 1;
         const struct raft_entry *e = raft_cached(m->raft, m->apply_next);
         struct apply_job *job;
         size_t bytes = 0;
@@ -282,7 +292,7 @@ static void fetched_for_apply(struct member *m, struct wal_job *fetch)
         return;
     }
     for (size_t i = 0; i < fetch->n_entries; i++) {
-        if (fetch->entries[i].index > m->apply_to) break;
+        if (fetch->entries[i].index > hand_over_to(m)) break;
         bytes += entry_bytes(&fetch->entries[i]);
         put_item(m, job, &fetch->entries[i]);
     }
@@ -775,6 +785,7 @@ bool member_snapshot_installed(struct member *m, uint64_t index, uint64_t term,
     ev.u.snapshot.config = c;
     if (restore) { /* before the step, whose effects may already hand over what follows */
         m->apply_next = index + 1;
+        if (m->cut <= index) m->cut = 0;
         m->ports->to_apply(m->host, job);
     } else {
         apply_job_free(job);
@@ -797,6 +808,11 @@ void member_snapshot_sent(struct member *m, const char *peer, uint64_t index, bo
 void member_pin(struct member *m, struct apply_job *job)
 {
     m->ports->to_apply(m->host, job);
+}
+
+void member_cut(struct member *m, uint64_t index)
+{
+    m->cut = m->ports->cut != NULL && index >= m->apply_next ? index : 0;
 }
 
 uint64_t member_handed_over(const struct member *m)

@@ -33,6 +33,7 @@ struct member_ports {
     void (*expect_snapshot)(void *host, const char *from, uint64_t index, uint64_t term);
     void (*fatal)(void *host,
                   const struct why *why); /* the node must stop; called at most once */
+    void (*cut)(void *host);              /* see member_cut(); may be NULL */
     uint64_t (*wall_ns)(void *host);
     uint64_t (*random)(void *host);
 };
@@ -103,6 +104,10 @@ void member_snapshot_sent(struct member *m, const char *peer, uint64_t index, bo
  */
 void member_pin(struct member *m, struct apply_job *job);
 uint64_t member_handed_over(const struct member *m);
+
+/* Once exactly the entries up to index have been handed over, and before more are, call
+ * cut(), which may pin something there.  Nothing if they have been already. */
+void member_cut(struct member *m, uint64_t index);
 
 /* The state machine failed: as member_ports.fatal, which is called. */
 void member_fail(struct member *m, const struct why *why);

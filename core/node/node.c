@@ -505,6 +505,11 @@ static uint64_t port_random(void *host)
     return rand_u64(&((struct node *)host)->rand);
 }
 
+static void port_cut(void *host)
+{
+    snapshots_cut(((struct node *)host)->snapshots);
+}
+
 static const struct member_ports ports = {
     .to_wal = port_to_wal,
     .to_apply = port_to_apply,
@@ -513,6 +518,7 @@ static const struct member_ports ports = {
     .send_snapshot = port_send_snapshot,
     .expect_snapshot = port_expect_snapshot,
     .fatal = port_fatal,
+    .cut = port_cut,
     .wall_ns = port_wall_ns,
     .random = port_random,
 };

@@ -180,7 +180,6 @@ static enum err take_snapshot(struct recovery *r, uint64_t index, uint64_t term,
     }
     job->capture = &l.capture;
     job->mail.next = NULL;
-    applier_forget_load(r->applier); /* the log ends here: its rest will not come */
     e = applier_run(r->applier, &job->mail, why);
     if (!e && l.why.code && why) *why = l.why;
     if (!e) e = l.why.code;
@@ -203,6 +202,8 @@ static enum err recover(struct recovery *r, struct why *why)
     term = raft_term_of(r->found.raft, last);
     e = apply_log(r, last, why);
     /* At an index of its own, for there may be a snapshot of the last entry's. */
+    if (!e)
+        e = applier_forget(r->applier, why); /* the log ends here: no more will come */
     if (!e) e = take_snapshot(r, last + 1, term, why);
     if (!e) e = wal_reset(r->found.wal, last + 1, term, why);
     if (!e) e = wal_sync(r->found.wal, why);

@@ -243,6 +243,7 @@ static void port_taken(void *host, const struct image_taken *t)
     else if (t->why->code != ERR_NOTHING)
         note_failed(s, t->why);
     if (t->why->code) s->not_before_ms = node_now_ms(n) + AGAIN_MS;
+    if (t->again) member_cut(n->member, t->again);
     answer_all(&s->waiting, t->why);
     next(s);
 }
@@ -319,6 +320,18 @@ static void consider(struct snapshots *s, uint64_t now_ms)
     else if (wal_due(s))
         (void)!take(s, FOR_WAL, snapshots_trailing(s->n), &why);
     if (!images_busy(s->images) && fold_due(s)) fold(s); /* it was in use until now */
+}
+
+/* Without regard to the time: the next such place may be far. */
+void snapshots_cut(struct snapshots *s)
+{
+    struct why why = {0};
+
+    if (images_busy(s->images)) return;
+    if (entries_due(s))
+        (void)!take(s, FOR_ENTRIES, snapshots_trailing(s->n), &why);
+    else if (wal_due(s) || db_wal_bytes(s->n->db) >= SNAPSHOTS_WAL_BYTES_MAX)
+        (void)!take(s, FOR_WAL, snapshots_trailing(s->n), &why);
 }
 
 void snapshots_consider(struct snapshots *s, uint64_t now_ms)

@@ -51,6 +51,9 @@ void snapshots_consider(struct snapshots *s, uint64_t now_ms);
 /* When snapshots_consider() wants to be called again; UINT64_MAX = no matter. */
 uint64_t snapshots_deadline_ms(const struct snapshots *s);
 
+/* Now one could be taken that could not be before; member_ports.cut. */
+void snapshots_cut(struct snapshots *s);
+
 /* POST /snapshot, POST /reap. */
 void snapshots_take_for(struct snapshots *s, struct call_snapshot *c);
 void snapshots_reap_for(struct snapshots *s, struct call_reap *c);

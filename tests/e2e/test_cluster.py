@@ -470,6 +470,17 @@ def test_one_of_three_goes_on_alone(cluster, mode):
     assert node.one("SELECT count(*) FROM foo") == len(want) + 1
 
 
+def test_temporary_tables_do_not_keep_a_node_from_recovering(cluster):
+    node = cluster.add()
+    make_table(node)
+    node.execute("CREATE TEMP TABLE tt(x)", "INSERT INTO tt VALUES(1)", "INSERT INTO foo(name) VALUES('a')")
+    node.kill()
+    write_peers(node, ("1", addr(node), {}))
+    node.start()
+    assert counter(node, "num_recoveries") == 1
+    assert node.one("SELECT count(*) FROM foo") == 2
+
+
 def test_all_addresses_change_at_once(cluster):
     cluster.start(3)
     make_table(cluster[1])

@@ -273,6 +273,19 @@ def test_entries_that_change_nothing_do_not_stay_in_the_log_for_ever(node):
     check(node)
 
 
+def test_temporary_tables_in_use_do_not_keep_snapshots_away(node):
+    node.start(*OFTEN)
+    node.execute("CREATE TABLE t(x)")
+    for i in range(2200):  # they end 1000 entries after the first, and there is one again at once
+        node.execute("CREATE TEMP TABLE IF NOT EXISTS tt(x)", ["INSERT INTO t VALUES(?)", i])
+    wait_until(lambda: node.get("/status?key=store.raft").json["last_snapshot_index"] > 1000,
+               "a snapshot between temporary tables")
+    node.kill()
+    node.start()
+    assert node.one("SELECT count(*) FROM t") == 2200
+    check(node)
+
+
 def test_a_booted_database_makes_the_next_snapshot_a_whole_one(running, directory):
     fill(running)
     assert running.post("/snapshot").status == 200

@@ -144,6 +144,44 @@ static void a_load_given_up_does_not_keep_snapshots_away_for_ever(void **state)
     assert_int_equal(chunk(f, 14, "3"), ERR_INVALID);
 }
 
+static void write_sql(struct fixture *f, const char *sql)
+{
+    Rqlite__ExecuteRequest m = RQLITE__EXECUTE_REQUEST__INIT;
+    Rqlite__Statement s = RQLITE__STATEMENT__INIT, *statements = &s;
+    struct call_execute c = {0};
+    struct why why = {0};
+
+    s.sql = (char *)(uintptr_t)sql;
+    m.statements = &statements;
+    m.n_statements = 1;
+    if (apply(f, COMMAND_EXECUTE, pb_pack(&m.base, CALL_SPARE), &c.call, &why))
+        fail_msg("%s", why.text);
+}
+
+/* However often there are new ones, there is a place where there are none. */
+static void between_temporary_objects_there_is_a_place_for_a_snapshot(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t ends;
+
+    assert_true(db_session_ends(f->db) == 0);
+    for (int i = 0; i < 2; i++) {
+        write_sql(f, "CREATE TEMP TABLE IF NOT EXISTS tt(a)");
+        ends = db_session_ends(f->db);
+        assert_true(ends > f->index);
+        while (f->index < ends) {
+            assert_int_equal(capture_now(f), ERR_BUSY);
+            write_sql(f, "CREATE TEMP TABLE IF NOT EXISTS tt(a)");
+        }
+        assert_int_equal(capture_now(f), ERR_OK);
+        assert_true(db_session_ends(f->db) == 0);
+    }
+    write_sql(f, "CREATE TEMP TABLE tt(a)");
+    assert_int_equal(capture_now(f), ERR_BUSY);
+    assert_int_equal(applier_forget(f->applier, NULL), ERR_OK);
+    assert_int_equal(capture_now(f), ERR_OK);
+}
+
 /* Else nodes would differ by when they took a snapshot. */
 static void it_is_given_up_whether_a_snapshot_was_taken_or_not(void **state)
 {
@@ -255,6 +293,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
             a_load_given_up_does_not_keep_snapshots_away_for_ever, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            between_temporary_objects_there_is_a_place_for_a_snapshot, setup, teardown),
         cmocka_unit_test_setup_teardown(
             it_is_given_up_whether_a_snapshot_was_taken_or_not, setup, teardown),
         cmocka_unit_test_setup_teardown(state_beside_the_database_goes_through_a_snapshot,

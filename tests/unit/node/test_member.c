@@ -24,6 +24,8 @@ struct host {
     struct apply_job *apply[64];
     size_t n_apply;
     int fatal;
+    int cuts;
+    uint64_t cut_at; /* where the latest was */
     uint64_t now;
     uint64_t wall;
 };
@@ -79,6 +81,15 @@ static void fatal(void *h, const struct why *why)
     ((struct host *)h)->fatal++;
 }
 
+static void cut(void *h)
+{
+    struct host *host = h;
+
+    host->cuts++;
+    host->cut_at = member_handed_over(host->member);
+    assert_true(host->apply[host->n_apply - 1]->items[0].entry.index <= host->cut_at);
+}
+
 static uint64_t wall(void *h)
 {
     return ((struct host *)h)->wall++;
@@ -97,6 +108,7 @@ static const struct member_ports ports = {.to_wal = to_wal,
                                           .send_snapshot = no_snapshot,
                                           .expect_snapshot = no_install,
                                           .fatal = fatal,
+                                          .cut = cut,
                                           .wall_ns = wall,
                                           .random = seed};
 
@@ -234,6 +246,34 @@ static void queued_writes_go_into_the_log_in_one_step_and_in_order(void **state)
                 c[1].raft_index + 1 == c[2].raft_index);
 }
 
+/* So that something can be pinned between two entries that come in one batch. */
+static void the_host_is_asked_between_the_entries_it_has_named(void **state)
+{
+    struct host *h = *state;
+    struct call_execute c[5];
+    uint64_t first;
+
+    lead(h);
+    sync_all(h);
+    (void)apply_all(h);
+    first = member_handed_over(h->member) + 1;
+    member_cut(h->member, first - 1); /* it is too late for that */
+    for (int i = 0; i < 5; i++) {
+        c[i] = write_call();
+        member_propose(h->member, &c[i], COMMAND_EXECUTE, h->now);
+    }
+    member_flush(h->member, h->now);
+    member_cut(h->member, first + 2);
+    sync_all(h);
+    assert_int_equal(h->cuts, 1);
+    assert_true(h->cut_at == first + 2);
+    assert_int_equal(h->n_apply, 2);
+    assert_int_equal(h->apply[0]->n, 3);
+    assert_int_equal(h->apply[1]->n, 2);
+    (void)apply_all(h);
+    assert_int_equal(h->cuts, 1);
+}
+
 static int resumed;
 
 static void count_resumed(struct call *c, void *owner)
@@ -345,6 +385,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_write_is_applied_only_after_it_is_durable,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            the_host_is_asked_between_the_entries_it_has_named, setup, teardown),
         cmocka_unit_test_setup_teardown(entries_read_for_a_peer_are_dropped_after_a_halt,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(
