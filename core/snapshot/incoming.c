@@ -245,5 +245,6 @@ void snapshot_suspend(struct snapshot_writer *w)
 {
     /* What cannot be written will be sent again. */
     if (w->failed.code == ERR_OK) w->failed.code = writer_flush(w, NULL);
+    if (w->failed.code == ERR_NO_SPACE) incoming_remove(w->store);
     writer_free(w);
 }

@@ -166,7 +166,8 @@ MUST_USE enum err snapshot_begin_incoming(struct snapshot_store *s,
                                           struct snapshot_writer **out,
                                           const struct snapshot_meta *m, uint32_t *have,
                                           struct why *why);
-/* The stream broke: like snapshot_abort(), but keep what is here for the next attempt. */
+/* The stream broke: like snapshot_abort(), but keep what is here for the next attempt,
+ * unless there is no room for more: others need that. */
 void snapshot_suspend(struct snapshot_writer *w);
 
 /* --- reading ------------------------------------------------------------------------ */

@@ -413,6 +413,45 @@ static void a_broken_stream_goes_on_where_it_ended(void **state)
     tear_down(f);
 }
 
+/* Else what cannot be completed takes the room that the log needs. */
+static void what_is_received_goes_when_the_disk_is_full(void **state)
+{
+    struct fixture *f = set_up();
+    struct image in = image_next(&f->now, 100, 250, 1, 1);
+    size_t had = count_files(f);
+    struct snapshot_writer *w;
+    uint8_t page[SNAPSHOT_PAGE];
+    struct snapshot_meta m;
+    uint32_t have;
+
+    (void)state;
+    for (int flush = 0; flush < 2; flush++) {
+        enum err e = ERR_OK;
+
+        OK(receive(f->store, &in, 130, NULL, &f->why));
+        assert_int_equal(count_files(f), had + 2);
+        m = image_meta(&in);
+        memcpy(m.id, "3-100-99", 9);
+        OK(snapshot_begin_incoming(f->store, &w, &m, &have, &f->why));
+        snapshot_meta_fini(&m);
+        assert_int_equal(have, 130);
+        faulty_fail_at(f->disk, 1, ERR_NO_SPACE);
+        for (uint32_t p = 131; p <= (flush ? 131 : 250) && !e; p++) {
+            page_fill(page, p, in.version[p]);
+            e = snapshot_put(w, p, 1, page, &f->why);
+        }
+        assert_int_equal(e, flush ? ERR_OK : ERR_NO_SPACE);
+        snapshot_suspend(w);
+        faulty_spare(f->disk);
+        assert_int_equal(count_files(f), had);
+    }
+    OK(receive(f->store, &in, 250, &have, &f->why));
+    assert_int_equal(have, 0);
+    f->now = in;
+    check(f);
+    tear_down(f);
+}
+
 static void only_pages_that_are_right_count(void **state)
 {
     struct fixture *f = set_up();
@@ -525,6 +564,7 @@ int main(void)
         cmocka_unit_test(a_reader_keeps_what_it_began_with),
         cmocka_unit_test(what_is_not_committed_leaves_nothing),
         cmocka_unit_test(a_broken_stream_goes_on_where_it_ended),
+        cmocka_unit_test(what_is_received_goes_when_the_disk_is_full),
         cmocka_unit_test(only_pages_that_are_right_count),
         cmocka_unit_test(what_is_received_goes_when_it_is_too_old),
         cmocka_unit_test(an_id_from_elsewhere_cannot_be_a_path),
