@@ -17,6 +17,7 @@
 enum {
     PIECE_PAGES = 64,
     PIECE_PAGES_MAX = 1024, /* taken from others */
+    DELTAS_MAX = 64,        /* each is an open file; more, and the next is a whole one */
     LARGE_PAGES = 4096,     /* below, only what changed is written, however much it is */
     FILE_TICK_MS = 50       /* files' times are told apart by more than this */
 };
@@ -360,6 +361,15 @@ static bool better_whole(const struct apply_capture *c)
            (c->state.pages >= LARGE_PAGES && c->changed > c->state.pages / 2);
 }
 
+/* Folding cannot keep up: something is being sent all the time, or it fails. */
+static bool too_many(const struct images *x)
+{
+    struct snapshot_stats st;
+
+    snapshot_stats(x->o.store, &st);
+    return st.deltas >= DELTAS_MAX;
+}
+
 /* Nothing but membership and the like since the last one.  With the last chance, the main
  * file becomes that one. */
 static enum err take_nothing(struct take *t, struct db *d, struct why *why)
@@ -393,7 +403,7 @@ static enum err take_capture(struct apply_capture *c, struct db *d, struct why *
         pages_describe(&t->meta, &c->state, c->time_ns);
         t->meta.extra = c->extra;
         c->extra = NULL;
-        if (better_whole(c)) t->whole = true;
+        if (better_whole(c) || (!t->last && too_many(t->x))) t->whole = true;
         if (c->state.changed_index <= t->last_changed && !t->unchanged)
             e = take_nothing(t, d, why);
         else

@@ -10,6 +10,8 @@
 #include <sqlite3.h>
 #include <sys/wait.h>
 
+#include "core/node/internal.h"
+#include "core/node/snapshots.h"
 #include "core/snapshot/snapshot.h"
 
 enum { ROWS = 200 };
@@ -482,6 +484,38 @@ static void deltas_are_folded_when_there_are_many(void **state)
     one_end(&o);
 }
 
+/* While one is being sent nothing is folded, and each delta is an open file. */
+static void what_cannot_be_folded_does_not_pile_up(void **state)
+{
+    struct snapshot_reader *r;
+    struct snapshot_stats st;
+    struct snapshot_store *s;
+    struct one o;
+
+    (void)state;
+    one_begin(&o);
+    one_up(&o);
+    write_rows(&o, "t", ROWS);
+    must_snapshot(&o);
+    s = snapshots_store(o.node->snapshots);
+    assert_int_equal(snapshot_reader_open(s, &r, NULL), ERR_OK);
+    for (int i = 0; i < 80; i++) {
+        must_execute(&o, "UPDATE t SET x = random() WHERE id % 50 = 1");
+        must_snapshot(&o);
+        snapshot_stats(s, &st);
+        assert_true(st.deltas <= 64);
+    }
+    assert_int_equal(figure(&o, METRIC_store_num_snapshots_full), 2);
+    snapshot_reader_close(r);
+    must_execute(&o, "UPDATE t SET x = random() WHERE id % 50 = 1");
+    must_snapshot(&o);
+    WAIT_FOR(figure(&o, METRIC_snapshot_reap_total) >= 1);
+    one_down(&o);
+    up_again(&o, 0, 1);
+    expect_rows(&o, "t", ROWS);
+    one_end(&o);
+}
+
 /* The log alone would need a snapshot of 8192 entries; its memory would not wait. */
 static void a_large_wal_is_a_reason_for_a_snapshot(void **state)
 {
@@ -515,6 +549,7 @@ int main(void)
         cmocka_unit_test(what_a_failed_snapshot_missed_is_in_the_next),
         cmocka_unit_test(only_what_changed_is_written),
         cmocka_unit_test(deltas_are_folded_when_there_are_many),
+        cmocka_unit_test(what_cannot_be_folded_does_not_pile_up),
         cmocka_unit_test(a_large_wal_is_a_reason_for_a_snapshot),
     };
 
