@@ -65,6 +65,8 @@ size_t db_fingerprint_of(const char *path, const char *boot, bool durable,
     struct stat st;
 
     if (stat(path, &st) != 0 || boot[0] == '\0') return 0;
+    /* In whole seconds, it seems: too coarse to tell one state from the next. */
+    if (st.st_mtim.tv_nsec == 0) return 0;
     out[0] = VERSION;
     out[1] = durable;
     put_le64(out + 2, (uint64_t)st.st_dev);
@@ -79,8 +81,14 @@ size_t db_fingerprint_of(const char *path, const char *boot, bool durable,
 size_t db_fingerprint(const struct db *d, bool durable, uint8_t out[DB_FINGERPRINT_MAX])
 {
     char boot[DB_BOOT_ID + 1];
+    int moved = 0;
 
     if (d->path == NULL) return 0;
+    /* Another file may have the name by now. */
+    if (sqlite3_file_control(d->w->sqlite, "main", SQLITE_FCNTL_HAS_MOVED, &moved) !=
+            SQLITE_OK ||
+        moved)
+        return 0;
     db_boot_id(boot);
     return db_fingerprint_of(d->path, boot, durable, out);
 }
@@ -101,7 +109,7 @@ static bool matches(const char *path, const char *boot, const uint8_t *fingerpri
     if (len != SIZE || fingerprint[0] != VERSION)
         what = "it has not been recorded how the file was left";
     else if (db_fingerprint_of(path, boot, false, now) == 0)
-        what = "it is not there";
+        what = "it is not there, or its times are in whole seconds";
     for (size_t i = 0; i < sizeof fields / sizeof *fields && !what; i++)
         if (memcmp(now + fields[i].at, fingerprint + fields[i].at, fields[i].len) != 0)
             what = fields[i].what;

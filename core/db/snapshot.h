@@ -75,7 +75,8 @@ uint64_t db_wal_bytes(const struct db *d); /* any thread */
 
 /* What tells that the main file has not been touched since a complete db_write_back() or
  * a db_rebuild(): identity, size and times of the file, the machine's boot, and whether
- * it was synced.  Returns its length; 0 in memory.  durable: it has been synced. */
+ * it was synced.  Returns its length; 0 in memory, and where the file cannot be
+ * recognised. durable: it has been synced. */
 size_t db_fingerprint(const struct db *d, bool durable, uint8_t out[DB_FINGERPRINT_MAX]);
 
 /* --- in ----------------------------------------------------------------------------- */

@@ -195,6 +195,43 @@ static void after_a_restart_of_the_machine_it_must_have_been_synced(void **state
     assert_true(can_reuse(w, OTHER_BOOT));
 }
 
+/* Where times are in whole seconds, two states of a file may have the same. */
+static void a_file_whose_times_are_coarse_is_not_recognised(void **state)
+{
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = 1700000000}};
+    struct world *w = *state;
+
+    assert_int_equal(utimensat(AT_FDCWD, w->path, times, 0), 0);
+    assert_int_equal(db_fingerprint_of(w->path, BOOT, false, w->fingerprint), 0);
+    times[1].tv_nsec = 4000000;
+    assert_int_equal(utimensat(AT_FDCWD, w->path, times, 0), 0);
+    record(w, false);
+    assert_true(can_reuse(w, BOOT));
+}
+
+/* The name may have come to another file since: that one is nobody's snapshot. */
+static void only_the_file_that_is_open_is_recognised(void **state)
+{
+    struct world *w = *state;
+    struct db_options o = {.path = w->path, .scratch_dir = w->dir};
+    uint8_t fingerprint[DB_FINGERPRINT_MAX];
+    char other[128];
+    struct db *d;
+    int fd;
+
+    assert_int_equal(db_open(&d, &o, &w->why), ERR_OK);
+    assert_int_not_equal(db_fingerprint(d, false, fingerprint), 0);
+    snprintf(other, sizeof other, "%s-other", w->path);
+    fd = open(other, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    assert_true(fd >= 0 && pwrite(fd, w->pages, DB_PAGE, 0) == DB_PAGE);
+    close(fd);
+    assert_int_equal(rename(other, w->path), 0);
+    assert_int_equal(db_fingerprint(d, false, fingerprint), 0);
+    unlink(w->path);
+    assert_int_equal(db_fingerprint(d, false, fingerprint), 0);
+    db_close(d);
+}
+
 static void copy_the_wal_back(struct world *w)
 {
     sqlite3 *db;
@@ -397,6 +434,8 @@ int main(void)
         TEST(a_file_that_a_crash_left_is_used_without_its_wal),
         TEST(the_wal_and_its_index_may_be_gone),
         TEST(after_a_restart_of_the_machine_it_must_have_been_synced),
+        TEST(a_file_whose_times_are_coarse_is_not_recognised),
+        TEST(only_the_file_that_is_open_is_recognised),
         TEST(a_program_that_copied_the_wal_back_is_noticed),
         TEST(a_program_that_wrote_is_noticed),
         TEST(another_file_of_the_same_content_is_noticed),
