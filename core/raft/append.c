@@ -75,13 +75,41 @@ static void append_refuse(struct raft *r, const struct raft_message *m)
     trace(r, TRACE_APPEND_REFUSED, m->from, m->prev_index, reply->conflict_index);
 }
 
+/* Term and vote as they are now are on our disk. */
+static bool append_hard_durable(const struct raft *r)
+{
+    return !r->saves_hard && r->hard_ticket <= r->synced;
+}
+
+static void append_answer(struct raft *r, struct raft_outbox *box,
+                          const struct raft_message *m, uint64_t match)
+{
+    struct raft_message *reply = append_reply(r, box, m, true);
+
+    if (reply) reply->match = match;
+}
+
+/* What is on our disk may be said at once.  So a sync that takes long, of megabytes,
+ * keeps back only the promise of what it writes, and not the news that we are here: else
+ * the leader would lose its lease, and reads would wait.  The log up to match is the
+ * leader's, hence the durable part of it, too. */
 static void append_accept(struct raft *r, const struct raft_message *m, uint64_t match)
 {
     bool early = mutation(RAFT_MUT_ACK_BEFORE_SYNC) ||
                  (mutation(RAFT_MUT_ACK_OVERTAKES_SYNC) && !r->writes);
-    struct raft_message *reply = append_reply(r, early ? &r->now : &r->after, m, true);
+    uint64_t held = match < r->durable ? match : r->durable;
 
-    if (reply) reply->match = match;
+    if (append_hard_durable(r) && !early) {
+        if (held == match) {
+            append_answer(r, &r->now, m, match);
+            return;
+        }
+        if (m->n_entries == 0 || r->now_ms - r->answered_ms >= r->interval_ms) {
+            append_answer(r, &r->now, m, held);
+            r->answered_ms = r->now_ms;
+        }
+    }
+    append_answer(r, early ? &r->now : &r->after, m, match);
 }
 
 static void append_cut(struct raft *r, uint64_t from)

@@ -48,6 +48,7 @@ bool durable_end_step(struct raft *r)
     if (!r->writes) return true;
     if (!durable_room(r)) return false;
     r->ticket++;
+    if (r->saves_hard) r->hard_ticket = r->ticket;
     *durable_at(r, r->n_unsynced) = (struct raft_unsynced){r->ticket, r->log.last};
     r->n_unsynced++;
     return true;

@@ -216,6 +216,7 @@ struct raft {
     /* our disk */
     uint64_t ticket;                /* newest given out */
     uint64_t synced;                /* newest reported back */
+    uint64_t hard_ticket;           /* newest that term and vote were part of */
     uint64_t durable;               /* up to here, the log as it is now is on our disk */
     struct raft_unsynced *unsynced; /* owned; ring of cap_unsynced, the oldest at head */
     size_t unsynced_head, n_unsynced, cap_unsynced;
@@ -223,6 +224,7 @@ struct raft {
     enum raft_role role;
     char leader[RAFT_ID_MAX + 1]; /* "" = not known */
     uint64_t contact_ms;          /* when the leader was last heard; 0 = never */
+    uint64_t answered_ms;   /* when it was last told that we are here, ahead of a sync */
     uint64_t timer_ms;      /* not leader: campaign at this time; UINT64_MAX = never */
     uint64_t commit;        /* <= log.last, always */
     uint64_t apply_to;      /* committed and durable here; never falls */

@@ -217,7 +217,45 @@ static void a_heartbeat_below_the_commit_index_tells_how_far_we_are(void **state
     follow_with(&m, have, 3);
     machine_append(&m, "b", 2, 4, 2, NULL, 0, 4);
     machine_append(&m, "b", 2, 0, 0, NULL, 0, 4);
-    assert_int_equal(sent_after(&m, RAFT_MSG_APPEND_REPLY, "b")->match, 4);
+    assert_int_equal(sent_now(&m, RAFT_MSG_APPEND_REPLY, "b")->match, 4);
+    machine_close(&m);
+}
+
+/* A leader whose followers write megabytes must keep its lease meanwhile. */
+static void a_heartbeat_is_answered_at_once_with_what_is_durable(void **state)
+{
+    struct machine m;
+    const uint64_t have[] = {2, 2, 2}, more[] = {2, 2};
+    const struct raft_message *reply;
+
+    (void)state;
+    follow_with(&m, have, 3);
+    machine_append(&m, "b", 2, 4, 2, more, 2, 4);
+    assert_int_equal(sent_after(&m, RAFT_MSG_APPEND_REPLY, "b")->match, 6);
+    machine_append(&m, "b", 2, 6, 2, NULL, 0, 4);
+    reply = sent_now(&m, RAFT_MSG_APPEND_REPLY, "b");
+    assert_non_null(reply);
+    assert_true(reply->accepted);
+    assert_int_equal(reply->match, 4);
+    assert_int_equal(sent_after(&m, RAFT_MSG_APPEND_REPLY, "b")->match, 6);
+    machine_sync(&m);
+    machine_append(&m, "b", 2, 6, 2, NULL, 0, 4);
+    assert_int_equal(sent_now(&m, RAFT_MSG_APPEND_REPLY, "b")->match, 6);
+    assert_null(sent_after(&m, RAFT_MSG_APPEND_REPLY, "b"));
+    machine_close(&m);
+}
+
+static void nothing_is_answered_before_the_term_is_durable(void **state)
+{
+    struct machine m;
+    const uint64_t have[] = {2, 2, 2};
+
+    (void)state;
+    follow_with(&m, have, 3);
+    machine_append(&m, "c", 5, 4, 2, NULL, 0, 4);
+    machine_append(&m, "c", 5, 4, 2, NULL, 0, 4);
+    assert_null(sent_now(&m, RAFT_MSG_APPEND_REPLY, "c"));
+    assert_int_equal(sent_after(&m, RAFT_MSG_APPEND_REPLY, "c")->match, 4);
     machine_close(&m);
 }
 
@@ -580,6 +618,8 @@ int main(void)
         cmocka_unit_test(a_tardy_ticket_does_not_vouch_for_what_replaced_its_entries),
         cmocka_unit_test(the_commit_index_goes_no_further_than_what_is_known_equal),
         cmocka_unit_test(a_heartbeat_below_the_commit_index_tells_how_far_we_are),
+        cmocka_unit_test(a_heartbeat_is_answered_at_once_with_what_is_durable),
+        cmocka_unit_test(nothing_is_answered_before_the_term_is_durable),
         cmocka_unit_test(a_majority_commits_with_the_leaders_disk_as_one_of_it),
         cmocka_unit_test(followers_commit_without_the_leaders_disk_but_it_does_not_apply),
         cmocka_unit_test(entries_of_older_terms_commit_only_with_one_of_the_own),
