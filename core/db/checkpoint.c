@@ -115,6 +115,11 @@ void db_checkpoint(struct db *d)
         logger_warn(d->logger, "db", "checkpoint: %s", sqlite3_errmsg(d->w->sqlite));
 }
 
+bool db_wal_empty(struct db *d)
+{
+    return checkpoint(d, SQLITE_CHECKPOINT_TRUNCATE) == SQLITE_OK;
+}
+
 static enum err sync_main(struct db *d, struct why *why)
 {
     sqlite3_file *f = NULL;

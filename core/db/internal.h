@@ -114,6 +114,13 @@ typedef void db_wal_frame(void *arg, uint32_t page, uint32_t frame);
 MUST_USE enum err db_wal_each(const struct db_wal *w, uint32_t after, db_wal_frame *each,
                               void *arg, struct why *why);
 
+/* Keep everybody from reading and writing.  False, with nothing locked, if somebody does,
+ * or if there is something in the WAL. */
+bool db_wal_lock(struct db *d, struct db_wal *out);
+void db_wal_unlock(const struct db_wal *w);
+/* Under those locks: there are so many pages now, all of them new to everybody. */
+void db_wal_renew(const struct db_wal *w, uint32_t pages);
+
 static inline uint64_t db_wal_bytes_of(uint64_t frames)
 {
     return frames ? 32 + frames * (24 + DB_PAGE) : 0;
@@ -398,6 +405,8 @@ void db_schema_find_rowid_max(struct db *d);
 
 /* After a commit: make one if the WAL has grown enough. */
 void db_checkpoint(struct db *d);
+/* Copy all of the WAL back, so that it is empty; false if a reader is in the way. */
+bool db_wal_empty(struct db *d);
 /* Publish the size of the WAL. */
 void db_wal_count(struct db *d);
 /* Keep other programs from making checkpoints; until the write connection is closed. */
@@ -435,11 +444,18 @@ int db_image_open_pages(sqlite3 **out, sqlite3_vfs **vfs, const struct db_pages 
                         struct why *why);
 void db_image_close(sqlite3 *sqlite, sqlite3_vfs *vfs);
 
-/* load.c: in one transaction, and as the effect of an entry at ctx, the write
- * connection's content becomes that of from; cause (may be NULL): if it has a code, why
- * from failed. */
+/* load.c: at once for every reader, and as the effect of an entry at ctx, the content
+ * becomes that of from, whose pages are pages (n is 0 if they cannot be taken as they
+ * are); cause (may be NULL): if it has a code, why from failed. */
 enum err db_replace_content(struct db *d, const struct db_context *ctx, sqlite3 *from,
-                            const struct why *cause, struct why *why);
+                            const struct db_pages *pages, const struct why *cause,
+                            struct why *why);
+
+/* overwrite.c: between transactions, become those pages in place.  *done false with
+ * ERR_OK: nothing has changed, since somebody reads, or from has none.  After an error
+ * the content is unknown. */
+enum err db_overwrite(struct db *d, const struct db_pages *from, bool *done,
+                      struct why *why);
 
 /* snapshot.c: what a state says beside the content, which is there already: settings,
  * rowid, hash, indexes.  Opens the write connection anew. */

@@ -238,6 +238,7 @@ enum err db_check_file(const char *path, struct why *why)
 
 /* --- the switch --------------------------------------------------------------------- */
 
+/* Through the WAL: whoever reads goes on with the old content meanwhile. */
 static enum err replace(struct db *d, sqlite3 *from, const struct why *cause,
                         struct why *why)
 {
@@ -254,15 +255,19 @@ static enum err replace(struct db *d, sqlite3 *from, const struct why *cause,
 }
 
 enum err db_replace_content(struct db *d, const struct db_context *ctx, sqlite3 *from,
-                            const struct why *cause, struct why *why)
+                            const struct db_pages *pages, const struct why *cause,
+                            struct why *why)
 {
     enum err e = db_commit(d, why);
+    bool done = false;
 
     if (e) return e;
     d->ctx = *ctx;
     db_effect_begin(d);
     db_stmt_cache_clear(&d->w->cache);
-    e = replace(d, from, cause, why);
+    e = db_overwrite(d, pages, &done, why);
+    if (!e && done) db_effect_mix(d, pages->n);
+    if (!e && !done) e = replace(d, from, cause, why);
     if (!e)
         e = db_writer_reopen(d, false,
                              why); /* settings, counters and temporary objects go, too */
@@ -272,19 +277,48 @@ enum err db_replace_content(struct db *d, const struct db_context *ctx, sqlite3 
     return ERR_OK;
 }
 
+struct loaded { /* a file with the pages */
+    const char *path;
+    int fd;
+};
+
+static enum err read_loaded(void *arg, uint32_t first, uint32_t n, void *out,
+                            struct why *why)
+{
+    const struct loaded *l = arg;
+    size_t len = (size_t)n * PAGE_BYTES;
+
+    for (size_t got = 0; got < len;) {
+        off_t at = (off_t)(first - 1) * PAGE_BYTES + (off_t)got;
+        ssize_t k = pread(l->fd, (char *)out + got, len - got, at);
+
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0) return why_errno(why, "read %s", l->path);
+        if (k == 0) return why_set(why, ERR_IO, "%s became shorter", l->path);
+        got += (size_t)k;
+    }
+    return ERR_OK;
+}
+
 enum err db_apply_replace(struct db *d, const struct db_context *ctx, const char *path,
                           struct why *why)
 {
+    struct loaded l = {path, open(path, O_RDONLY | O_CLOEXEC)};
+    struct db_pages pages = {.read = read_loaded, .arg = &l};
+    struct header h = {0};
     sqlite3 *from = NULL;
     sqlite3_vfs *vfs = NULL;
-    int rc = db_image_open(&from, &vfs, path);
-    enum err e;
+    enum err e = l.fd < 0 ? why_errno(why, "open %s", path) : read_header(path, &h, why);
+    int rc = e ? SQLITE_OK : db_image_open(&from, &vfs, path);
 
+    /* One that has another shape was checked by an earlier release. */
+    if (h.page_bytes == PAGE_BYTES && h.reserved == 0 && h.encoding <= UTF8)
+        pages.n = h.pages;
     if (rc != SQLITE_OK)
         e = why_set(why, ERR_IO, "load %s: %s", path,
                     from ? sqlite3_errmsg(from) : sqlite3_errstr(rc));
-    else
-        e = db_replace_content(d, ctx, from, NULL, why);
+    if (!e) e = db_replace_content(d, ctx, from, &pages, NULL, why);
+    if (l.fd >= 0) close(l.fd);
     db_image_close(from, vfs);
     if (e) return e;
     atomic_store_explicit(&d->changed_index, ctx->index, memory_order_relaxed);

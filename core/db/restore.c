@@ -2,9 +2,9 @@
 /*
  * restore: the database becomes another image while it is open.
  *
- * By SQLite's own online backup, in one transaction of the write connection: readers, of
- * other programs too, go on with the old content until it commits, and the file stays the
- * same file.
+ * In place if nobody reads (overwrite.c).  Else by SQLite's own online backup, in one
+ * transaction of the write connection: readers, of other programs too, go on with the old
+ * content until it commits.  The file stays the same file either way.
  */
 #include "core/db/internal.h"
 
@@ -19,7 +19,7 @@ enum err db_restore(struct db *d, const struct db_pages *from,
     enum err e;
 
     if (rc == SQLITE_OK)
-        e = db_replace_content(d, &ctx, image, &cause, why);
+        e = db_replace_content(d, &ctx, image, from, &cause, why);
     else if (cause.code)
         e = why_set(why, cause.code, "%s", cause.text);
     else

@@ -27,9 +27,11 @@ enum {
     REGION_BYTES = 32768,
     WAL_VERSION = 3007000,
     AT_VERSION = 0, /* in words of 4 bytes */
+    AT_CHANGE = 2,
     AT_FRAMES = 4,
     AT_PAGES = 5,
     AT_SALT = 8,
+    AT_CHECKSUM = 10,
     HEADER_WORDS = 12,
     AT_COPIED = 24,
     AT_NUMBERS = 34,
@@ -50,7 +52,7 @@ static sqlite3_file *file_of(sqlite3 *sqlite, int which)
     return f && f->pMethods ? f : NULL;
 }
 
-static const volatile uint32_t *region(sqlite3_file *file, uint32_t n)
+static volatile uint32_t *region(sqlite3_file *file, uint32_t n)
 {
     volatile void *p = NULL;
 
@@ -105,6 +107,52 @@ enum err db_wal_each(const struct db_wal *w, uint32_t after, db_wal_frame *each,
                 each(arg, numbers[at], frame);
     }
     return ERR_OK;
+}
+
+/* --- all of it, for us alone -------------------------------------------------------- */
+
+bool db_wal_lock(struct db *d, struct db_wal *out)
+{
+    const int how = SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE;
+
+    db_unguard(d);
+    if (db_wal_look(d->w->sqlite, out, NULL) != ERR_OK) return false;
+    if (out->main->pMethods->xShmLock(out->main, 0, SQLITE_SHM_NLOCK, how) != SQLITE_OK)
+        return false;
+    /* Another program may have written before the locks were ours. */
+    if (db_wal_look(d->w->sqlite, out, NULL) == ERR_OK && out->frames == 0) return true;
+    db_wal_unlock(out);
+    return false;
+}
+
+void db_wal_unlock(const struct db_wal *w)
+{
+    (void)w->main->pMethods->xShmLock(w->main, 0, SQLITE_SHM_NLOCK,
+                                      SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+}
+
+/* As SQLite writes it: the second copy first, for readers look at the first one first. */
+void db_wal_renew(const struct db_wal *w, uint32_t pages)
+{
+    volatile uint32_t *head = region(w->main, 0);
+    uint32_t h[HEADER_WORDS], s1 = 0, s2 = 0;
+
+    CHECK(head); /* it is mapped since db_wal_look() */
+    for (size_t i = 0; i < HEADER_WORDS; i++) h[i] = head[i];
+    h[AT_CHANGE]++;
+    h[AT_FRAMES] = 0;
+    h[AT_PAGES] = pages;
+    h[AT_SALT]++;
+    for (size_t i = 0; i < AT_CHECKSUM; i += 2) {
+        s1 += h[i] + s2;
+        s2 += h[i + 1] + s1;
+    }
+    h[AT_CHECKSUM] = s1;
+    h[AT_CHECKSUM + 1] = s2;
+    for (size_t i = 0; i < HEADER_WORDS; i++) head[HEADER_WORDS + i] = h[i];
+    w->main->pMethods->xShmBarrier(w->main);
+    for (size_t i = 0; i < HEADER_WORDS; i++) head[i] = h[i];
+    w->main->pMethods->xShmBarrier(w->main);
 }
 
 /* --- an image ----------------------------------------------------------------------- */

@@ -17,12 +17,12 @@
 #include "core/node/command.h"
 #include "core/node/internal.h"
 
-enum { CHUNK_BYTES = 1 << 20, CHUNKS_UNDER_WAY = 8 };
+enum { CHUNK_BYTES = 1 << 20, CHUNKS_UNDER_WAY = 16 };
 
 /* A chunk that took longer than this, from the proposal until it was applied, shows that
- * the disk or a majority of the nodes is busy: then fewer are under way, so that
- * heartbeats do not wait behind megabytes. */
-static const uint64_t SLOW_CHUNK_NS = 100000000;
+ * the disk or a majority of the nodes is busy: then fewer are under way, so that other
+ * writes do not wait behind megabytes.  Many otherwise: they share a sync. */
+static const uint64_t SLOW_CHUNK_NS = 500000000;
 
 /* A name in the scratch directory that nobody else uses. */
 static void scratch_path(struct node *n, char *out, size_t size, const char *what)
@@ -177,7 +177,7 @@ static void loading_init(struct loading *l, struct call_load *c)
     memset(l, 0, sizeof *l);
     l->call = c;
     l->node = c->call.owner;
-    l->allowed = 2;
+    l->allowed = 4;
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->room, NULL);
 }

@@ -23,7 +23,7 @@ from conftest import PATIENCE, ROOT, SANITIZED, free_ports, wait_until
 sys.path.insert(0, os.path.join(ROOT, "tests", "lib"))
 from bigdb import make_database  # noqa: E402
 
-MEGABYTES = int(os.environ.get("RQ_BIG_MB") or (12 if SANITIZED else 60))
+MEGABYTES = int(os.environ.get("RQ_BIG_MB") or (12 if SANITIZED else 24))
 LONG = max(600, PATIENCE * MEGABYTES // 50)  # seconds a step may take
 PIECE = 1 << 20
 MB = 1 << 20

@@ -366,6 +366,73 @@ static void loading_on_disk(void **state)
     a_loaded_file_is_the_whole_database(true);
 }
 
+/* Nothing goes through the WAL while nobody reads; what readers have cached is old. */
+static void readers_see_what_was_loaded_in_place(bool on_disk)
+{
+    static const int rows[] = {3000, 5000, 10, 10, 4000};
+    struct fixture f;
+    sqlite3 *other = NULL; /* as another program would */
+    char sql[300], want[100];
+    struct stat before, after;
+
+    fixture_open(&f, on_disk, false);
+    execute(&f, "CREATE TABLE t(a, b)", "INSERT INTO t VALUES(1, 2)", NULL);
+    if (on_disk) {
+        assert_int_equal(stat(f.path, &before), 0);
+        assert_int_equal(sqlite3_open_v2(f.path, &other, SQLITE_OPEN_READONLY, NULL),
+                         SQLITE_OK);
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(sql, sizeof sql,
+                 "CREATE TABLE t(a, b); WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL "
+                 "SELECT i+1 FROM c WHERE i<%d) INSERT INTO t SELECT %zu, "
+                 "hex(randomblob(100)) FROM c;",
+                 rows[i], i);
+        make_file(backup_path(&f), sql);
+        load(&f, backup_path(&f));
+        assert_int_equal(db_wal_bytes(f.db), 0);
+        snprintf(want, sizeof want,
+                 "(min(a), max(a), count(*)) [%zu, %zu, %d] | (integrity_check) ['ok']",
+                 i, i, rows[i]);
+        for (int again = 0; again < 2; again++)
+            assert_text(query(&f, "SELECT min(a), max(a), count(*) FROM t",
+                              "PRAGMA integrity_check", NULL),
+                        want);
+        if (on_disk) {
+            snprintf(sql, sizeof sql, "SELECT count(*)=%d FROM t WHERE a=%zu", rows[i],
+                     i);
+            sqlite3_stmt *st;
+            assert_int_equal(sqlite3_prepare_v2(other, sql, -1, &st, NULL), SQLITE_OK);
+            assert_int_equal(sqlite3_step(st), SQLITE_ROW);
+            assert_int_equal(sqlite3_column_int(st, 0), 1);
+            sqlite3_finalize(st);
+        }
+    }
+    assert_text(
+        execute(&f, "INSERT INTO t VALUES(9, 9)", "DELETE FROM t WHERE a=4", NULL),
+        "id=4001 n=1 | id=4001 n=4000");
+    assert_text(query(&f, "SELECT * FROM t", "PRAGMA integrity_check", NULL),
+                "(a, b) [9, 9] | (integrity_check) ['ok']");
+    if (on_disk) {
+        assert_int_equal(stat(f.path, &after), 0);
+        assert_int_equal(before.st_ino, after.st_ino);
+        sqlite3_close(other);
+    }
+    unlink(backup_path(&f));
+    fixture_close(&f);
+}
+
+static void what_was_loaded_in_place_in_memory(void **state)
+{
+    (void)state;
+    readers_see_what_was_loaded_in_place(false);
+}
+static void what_was_loaded_in_place_on_disk(void **state)
+{
+    (void)state;
+    readers_see_what_was_loaded_in_place(true);
+}
+
 static void files_of_another_shape_are_rewritten(void **state)
 {
     static const struct {
@@ -569,6 +636,8 @@ int main(void)
         cmocka_unit_test(a_backup_can_be_written_to_a_file_without_a_name),
         cmocka_unit_test(loading_into_memory),
         cmocka_unit_test(loading_on_disk),
+        cmocka_unit_test(what_was_loaded_in_place_in_memory),
+        cmocka_unit_test(what_was_loaded_in_place_on_disk),
         cmocka_unit_test(files_of_another_shape_are_rewritten),
         cmocka_unit_test(damaged_files_are_refused_and_left_alone),
         cmocka_unit_test(rows_with_the_largest_rowid_are_found_after_a_load),
