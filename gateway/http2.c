@@ -2,10 +2,11 @@
 /*
  * nghttp2 keeps the protocol; here its streams become exchanges.
  *
- * Against those who make us work for nothing: a stream that is reset early costs the
- * sender from an allowance (rapid reset, CVE-2023-44487), a header list is counted while
- * it is decoded and a block that never ends is cut (HPACK and CONTINUATION bombs), and
- * nghttp2 itself bounds the answers to PING and SETTINGS.
+ * Against those who make us work for nothing: a stream that is reset early, by the client
+ * or by us for a fault of its own, costs it from an allowance (rapid reset,
+ * CVE-2023-44487 and CVE-2025-8671), a header list is counted while it is decoded and a
+ * block that never ends is cut (HPACK and CONTINUATION bombs), and nghttp2 itself bounds
+ * the answers to PING and SETTINGS.
  */
 #include "gateway/http2.h"
 
@@ -317,8 +318,8 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream,
     return 0;
 }
 
-/* May the client reset one more stream? */
-static bool reset_allowed(struct hconn *c)
+/* One more stream was reset because of the client: how many may there be? */
+static void count_reset(struct hconn *c)
 {
     struct http2 *h = http2_of(c);
     uint64_t now = c->set->now_ms;
@@ -326,9 +327,18 @@ static bool reset_allowed(struct hconn *c)
     h->resets_left += (double)(now - h->resets_ms) * RESETS_PER_S / 1000;
     if (h->resets_left > RESETS_BURST) h->resets_left = RESETS_BURST;
     h->resets_ms = now;
-    if (h->resets_left < 1) return false;
-    h->resets_left -= 1;
-    return true;
+    if (h->resets_left >= 1)
+        h->resets_left -= 1;
+    else /* out of memory is the only failure, and found as in reset() */
+        (void)nghttp2_session_terminate_session(h->session, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+/* A reset that we have sent: was it for a mistake of the client?  Not if the stream was
+ * too many, which it may have begun before it knew our settings. */
+static bool is_for_mistake(uint32_t code)
+{
+    return code != NGHTTP2_NO_ERROR && code != NGHTTP2_INTERNAL_ERROR &&
+           code != NGHTTP2_REFUSED_STREAM;
 }
 
 /* The client has understood our 101 and speaks HTTP/2.  Not earlier: some lose what comes
@@ -349,10 +359,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     struct exchange *e;
 
     switch (frame->hd.type) {
-    case NGHTTP2_RST_STREAM:
-        if (!reset_allowed(c))
-            nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM);
-        return 0;
+    case NGHTTP2_RST_STREAM: count_reset(c); return 0;
     case NGHTTP2_SETTINGS: run_upgraded(h); return 0;
     case NGHTTP2_HEADERS: h->in_block = false; break;
     case NGHTTP2_DATA: break;
@@ -373,6 +380,9 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
 {
     struct exchange *e;
 
+    if (frame->hd.type == NGHTTP2_RST_STREAM &&
+        is_for_mistake(frame->rst_stream.error_code))
+        count_reset(arg);
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
     if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) return 0;
     e = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);

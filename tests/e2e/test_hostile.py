@@ -8,7 +8,8 @@ import pytest
 
 import frames
 from conftest import SANITIZED, read_all, wait_until
-from frames import (CONTINUATION, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, Client, frame)
+from frames import (CONTINUATION, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE, Client,
+                    frame)
 
 
 def fine(node):
@@ -165,6 +166,16 @@ def test_rapid_reset(running_node):
         stream = 2 * i + 1
         return (frame(HEADERS, END_STREAM | END_HEADERS, stream, frames.request("/db/query?q=SELECT%201")) +
                 frame(RST_STREAM, 0, stream, struct.pack(">I", 8)))
+    assert flood(running_node, make, 20000)
+    fine(running_node)
+
+
+def test_rapid_mistakes_that_we_have_to_reset(running_node):
+    """The same with a fault in each stream instead, so that it is the node that resets it."""
+    def make(i):
+        stream = 2 * i + 1
+        return (frame(HEADERS, END_STREAM | END_HEADERS, stream, frames.request("/db/query?q=SELECT%201")) +
+                frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", 0x7fffffff)))
     assert flood(running_node, make, 20000)
     fine(running_node)
 
