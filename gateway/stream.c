@@ -6,8 +6,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/base/clock.h"
 #include "core/base/list.h"
 #include "core/base/mailbox.h"
+#include "core/db/sink.h"
 #include "gateway/http.h"
 #include "gateway/server.h"
 #include "gateway/transport.h"
@@ -154,29 +156,56 @@ static bool full(const struct http_stream *s)
     return s->unsent >= STREAM_AHEAD && s->reader && !s->broken;
 }
 
-static void in_ms(struct timespec *t, uint64_t ms)
+static uint64_t now_ms(void)
 {
-    clock_gettime(CLOCK_MONOTONIC, t);
-    t->tv_sec += (time_t)(ms / 1000);
-    t->tv_nsec += (long)(ms % 1000) * 1000000L;
-    t->tv_sec += t->tv_nsec / 1000000000L;
-    t->tv_nsec %= 1000000000L;
+    return clock_mono_ns(clock_real()) / 1000000;
 }
 
-bool http_stream_wait(struct http_stream *s)
+static uint64_t least(uint64_t a, uint64_t b)
 {
+    return a < b ? a : b;
+}
+
+struct patience { /* with a client that does not take what there is; monotonic times */
+    uint64_t taken, taken_ms; /* until when it has taken how much */
+    uint64_t awaited_ms;      /* row_sink_hurries() */
+};
+
+/* Under the lock.  Is it at an end? */
+static bool is_over(struct http_stream *s, struct patience *p,
+                    const struct row_sink *sink)
+{
+    uint64_t now = now_ms();
+
+    if (s->taken != p->taken) {
+        p->taken = s->taken;
+        p->taken_ms = now;
+    }
+    return row_sink_hurries(sink, &p->awaited_ms, now) ||
+           now - p->taken_ms >= s->stall_ms;
+}
+
+/* Under the lock, until there is room or it is time to look. */
+static void wait_for_room(struct http_stream *s, const struct patience *p)
+{
+    uint64_t until_ms = least(p->taken_ms + s->stall_ms, now_ms() + SINK_LOOK_MS);
+    struct timespec until;
+
+    until.tv_sec = (time_t)(until_ms / 1000);
+    until.tv_nsec = (long)(until_ms % 1000) * 1000000L;
+    (void)pthread_cond_timedwait(&s->room, &s->lock, &until);
+}
+
+bool http_stream_wait(struct http_stream *s, const struct row_sink *sink)
+{
+    struct patience patience = {0};
     bool wanted, wake = false;
 
     pthread_mutex_lock(&s->lock);
+    if (full(s)) patience = (struct patience){s->taken, now_ms(), 0};
     while (full(s)) {
-        uint64_t taken = s->taken;
-        struct timespec until;
-        int rc = 0;
-
-        in_ms(&until, s->stall_ms);
-        while (full(s) && s->taken == taken && rc == 0)
-            rc = pthread_cond_timedwait(&s->room, &s->lock, &until);
-        if (full(s) && s->taken == taken) { /* a client that does not read */
+        wait_for_room(s, &patience);
+        if (full(s) && is_over(s, &patience, sink)) { /* a client that does not read */
             s->broken = true;
             wake = wakes(s);
         }

@@ -11,7 +11,8 @@
  *
  * Two hold a stream: the writer until http_stream_end(), the reader until
  * http_stream_close(), which it calls early when the client has left.  A writer that
- * waits gives up when nothing was taken for stall_ms.
+ * waits gives up when nothing was taken for stall_ms, or much sooner while others wait
+ * for its thread: so clients that do not read cannot keep all readers.
  *
  * The writer keeps the exchange by an http_hold() of its own, and ends the stream on the
  * exchange's thread, before it releases that.
@@ -28,6 +29,7 @@
 
 struct http_exchange;
 struct http_stream;
+struct row_sink;
 
 enum {
     STREAM_PIECE = 64 * 1024, /* a good size of one */
@@ -46,8 +48,9 @@ struct http_stream *http_stream_new(struct http_exchange *x, uint64_t stall_ms,
 /* Hand over a malloc'd block, which moves.  False: nobody wants more. */
 bool http_stream_put(struct http_stream *s, uint8_t *data, size_t len);
 
-/* Block until there is room.  False: nobody wants more. */
-bool http_stream_wait(struct http_stream *s);
+/* Block until there is room, not for long when the sink has to hurry.  False: nobody
+ * wants more. */
+bool http_stream_wait(struct http_stream *s, const struct row_sink *sink);
 
 /* The same without blocking, as row_sink_ops.room. */
 bool http_stream_room(struct http_stream *s, void (*on_room)(void *arg), void *arg);

@@ -17,14 +17,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/base/pb.h"
 #include "core/cluster/permit.h"
 
 enum {
-    AHEAD_MAX = 4,               /* pieces of RESULTS_BATCH_BYTES */
-    LOGGED_BYTES_MAX = 128 << 20 /* of results of what went through the log */
+    AHEAD_MAX = 4,                /* pieces of RESULTS_BATCH_BYTES */
+    LOGGED_BYTES_MAX = 128 << 20, /* of results of what went through the log */
+    NS_PER_MS = 1000000,
+    NS_PER_S = 1000 * NS_PER_MS
 };
 
 /* --- the answer ------------------------------------------------------------------- */
@@ -223,6 +226,24 @@ static bool logged(const struct work *w)
     return q->went_through_log || q->write.call.done != NULL;
 }
 
+/* Under the lock.  Wait for the wire to take a piece, not for long when the reader is
+ * wanted elsewhere: then the answer ends here. */
+static void wait_for_room(struct work *w)
+{
+    uint64_t hurried_ms = 0;
+
+    while (w->n >= AHEAD_MAX && !w->unwanted && !w->writer.error) {
+        uint64_t now = clock_mono_ns(clock_real()),
+                 until = now + SINK_LOOK_MS * NS_PER_MS;
+        struct timespec t = {(time_t)(until / NS_PER_S), (long)(until % NS_PER_S)};
+
+        if (row_sink_hurries(&w->writer.sink, &hurried_ms, now / NS_PER_MS))
+            w->writer.error = ERR_BUSY;
+        else
+            (void)pthread_cond_timedwait(&w->room, &w->lock, &t);
+    }
+}
+
 static bool hand_over(struct work *w, bool last)
 {
     struct buf *out = &w->writer.out;
@@ -237,11 +258,11 @@ static bool hand_over(struct work *w, bool last)
     pthread_mutex_lock(&w->lock);
     if (!logged(w) && !last) {
         w->streams = true;
-        while (w->n >= AHEAD_MAX && !w->unwanted) pthread_cond_wait(&w->room, &w->lock);
+        wait_for_room(w);
     } else {
         fits = w->bytes + b->len <= LOGGED_BYTES_MAX;
     }
-    wanted = !w->unwanted || !w->streams;
+    wanted = (!w->unwanted || !w->streams) && w->writer.error == ERR_OK;
     if (wanted && fits && add_piece(w, b))
         b = NULL;
     else if (wanted)
@@ -297,6 +318,16 @@ static void work_free(struct work *w)
     free(w);
 }
 
+/* Why results that there were have not all been sent. */
+static const char *words_of(enum err e)
+{
+    switch (e) {
+    case ERR_TOO_BIG: return "the results are too large to be sent to another node";
+    case ERR_BUSY: return "the results were not taken while others waited to read";
+    default: return "out of memory for results";
+    }
+}
+
 static void set_outcome(struct answer *a, const struct work *w)
 {
     const struct why *why = &w->call->why;
@@ -306,9 +337,7 @@ static void set_outcome(struct answer *a, const struct work *w)
         a->text = strdup(why->text);
     } else if (w->writer.error) { /* it was carried out: say so */
         a->code = w->writer.error;
-        a->text = strdup(w->writer.error == ERR_TOO_BIG
-                             ? "the results are too large to be sent to another node"
-                             : "out of memory for results");
+        a->text = strdup(words_of(a->code));
     }
 }
 
@@ -364,6 +393,7 @@ static struct work *work_new(struct cluster *cl, enum work_kind kind)
 {
     struct work *w = calloc(1, sizeof *w);
     struct answer *a = calloc(1, sizeof *a);
+    pthread_condattr_t attr;
 
     if (w == NULL || a == NULL) {
         free(w);
@@ -383,7 +413,10 @@ static struct work *work_new(struct cluster *cl, enum work_kind kind)
     arena_init(&w->arena, 0);
     results_writer_init(&w->writer, on_full);
     pthread_mutex_init(&w->lock, NULL);
-    pthread_cond_init(&w->room, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&w->room, &attr);
+    pthread_condattr_destroy(&attr);
     return w;
 }
 

@@ -15,6 +15,7 @@
 #ifndef CORE_DB_SINK_H
 #define CORE_DB_SINK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -70,6 +71,25 @@ enum sink_pace {
 struct row_sink {
     const struct row_sink_ops *ops;
     enum sink_pace pace; /* its caller's, who sets it before the first call */
+    /* SINK_WAITS: while this is true others wait for the thread that runs the statements,
+     * and are to be kept waiting by none but SINK_HURRY_MS more; NULL = never. */
+    const atomic_bool *awaited;
 };
+
+enum {
+    SINK_HURRY_MS = 2000,
+    SINK_LOOK_MS = 200 /* a sink that blocks asks as often: */
+};
+
+/* Must it block no more?  *since_ms is its own, 0 when it begins to block. */
+static inline bool row_sink_hurries(const struct row_sink *s, uint64_t *since_ms,
+                                    uint64_t now_ms)
+{
+    if (!s->awaited || !atomic_load_explicit(s->awaited, memory_order_relaxed))
+        *since_ms = 0;
+    else if (*since_ms == 0)
+        *since_ms = now_ms;
+    return *since_ms > 0 && now_ms - *since_ms >= SINK_HURRY_MS;
+}
 
 #endif

@@ -50,7 +50,8 @@ struct db_reader;
 struct reader_job { /* something for a reader's thread to do (readers.h) */
     struct reader_job *next;
     uint64_t since_ns;
-    bool waited; /* no thread was idle when it came */
+    bool waited;                /* no thread was idle when it came */
+    const atomic_bool *awaited; /* while it runs: do others wait for its thread? */
     /* The job is the callee's.  r is NULL if no connection could be opened. */
     void (*run)(struct reader_job *j, struct db_reader *r);
 };

@@ -138,6 +138,7 @@ static void read_now(struct reader_job *j, struct db_reader *r)
         return;
     }
     c->sink->pace = SINK_WAITS;
+    c->sink->awaited = j->awaited;
     c->call.why.code =
         db_reader_query(r, &req, &c->call.cancelled, c->sink, &c->call.why);
     c->call.done(&c->call);

@@ -34,6 +34,7 @@ struct readers {
     unsigned serving;      /* of the threads, those that have not yet decided to end */
     uint64_t waits, waited_ns;
     bool stopping, watching; /* watching: the watcher is awake anyway */
+    atomic_bool awaited;     /* jobs wait, and there may be no more threads for them */
 };
 
 static void run_all(struct batch *b, struct db_reader *conn)
@@ -192,6 +193,13 @@ static bool spawn(struct readers *r)
     return true;
 }
 
+/* With the lock held.  Does a job wait that no thread will take soon? */
+static bool is_starved(const struct readers *r)
+{
+    return r->first && r->idle == 0 &&
+           clock_mono_ns(clock_real()) - r->first->since_ns > STARVED_MS * 1000000ULL;
+}
+
 /* Looks every few milliseconds, but only while jobs wait. */
 static void *watcher_main(void *arg)
 {
@@ -203,6 +211,7 @@ static void *watcher_main(void *arg)
 
         if (r->first == NULL && r->batches == NULL) {
             r->watching = false;
+            atomic_store(&r->awaited, false);
             pthread_cond_wait(&r->starve, &r->lock);
             r->watching = true;
             continue;
@@ -211,9 +220,8 @@ static void *watcher_main(void *arg)
         while (!r->stopping && pthread_cond_timedwait(&r->starve, &r->lock, &until) == 0)
             continue;
         take_back(r);
-        if (r->first && r->idle == 0 && r->threads < r->max &&
-            clock_mono_ns(clock_real()) - r->first->since_ns > STARVED_MS * 1000000ULL)
-            (void)spawn(r); /* no thread to be had: the job waits, as it would have */
+        /* No thread to be had: the job waits. */
+        atomic_store(&r->awaited, is_starved(r) && (r->threads >= r->max || !spawn(r)));
     }
     pthread_mutex_unlock(&r->lock);
     return NULL;
@@ -263,6 +271,7 @@ void readers_submit(struct readers *r, struct reader_job *j)
     bool wake, starve;
 
     j->next = NULL;
+    j->awaited = &r->awaited;
     j->since_ns = clock_mono_ns(clock_real());
     pthread_mutex_lock(&r->lock);
     if (r->stopping && r->serving == 0) { /* nobody else would */

@@ -4,7 +4,8 @@
  *
  * A few threads serve ordinary reads.  When all of them are held up by slow ones while
  * others wait, more are started, up to a maximum, and end again when they have been idle
- * for a while: so a handful of long queries cannot block the short ones.
+ * for a while: so a handful of long queries cannot block the short ones.  When that many
+ * are held up, those that only wait for a slow client are told to hurry, by awaited.
  *
  * The queue has its own mutex, since it has many takers and a mailbox has one.  It is not
  * bounded here: every job belongs to an HTTP request, and those are.

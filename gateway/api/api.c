@@ -135,7 +135,7 @@ static bool on_piece(struct json_sink *s)
     }
     if (!http_stream_put(a->stream, data, len)) return false;
     (void)buf_reserve(&s->body, JSON_SINK_PIECE + JSON_SINK_PIECE / 8);
-    return s->sink.pace != SINK_WAITS || http_stream_wait(a->stream);
+    return s->sink.pace != SINK_WAITS || http_stream_wait(a->stream, &s->sink);
 }
 
 static bool room(struct json_sink *s, void (*on_room)(void *arg), void *arg)

@@ -185,6 +185,23 @@ def test_a_client_that_does_not_read_is_cut_off(cluster, through):
                     raise EOFError
 
 
+@pytest.mark.parametrize("through", ["leader", "follower"])
+def test_clients_that_do_not_read_cannot_keep_all_readers(cluster, through):
+    """Long before the stall timeout: when others wait for the readers."""
+    cluster.start(1 if through == "leader" else 2, "-db-max-ro-conns", "2", "-http-stall-timeout", "1h")
+    leader = cluster.leader()
+    asked = leader if through == "leader" else cluster.follower()
+    held = [begin(asked, path(ENDLESS)) for _ in range(4)]
+    try:
+        for s in held[:2]:
+            assert s.recv(1)
+        assert leader.one("SELECT 1") == 1
+        assert leader.get("/readyz").status == 200
+    finally:
+        for s in held:
+            s.close()
+
+
 def test_a_leader_that_dies_cuts_the_answer_off(cluster):
     cluster.start(3)
     leader, follower = cluster.leader(), cluster.follower()
