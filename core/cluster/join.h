@@ -24,6 +24,7 @@ struct join_options {
     unsigned attempts;    /* rounds over the targets */
     uint64_t interval_ns; /* between rounds */
     struct asker asker;
+    bool encrypted;        /* Raft ports are: passwords never go in clear text instead */
     bool http_no_verify;   /* don't check https:// certificates */
     const char *ca_file;   /* that they must be signed by; NULL = the system's */
     const char *source_ip; /* of HTTP requests; NULL = any */

@@ -199,13 +199,17 @@ bool join_http_serves(const struct join_options *o, const struct address *t,
 {
     struct join_options probe = *o;
 
+    /* Nobody knows yet who that is. */
     probe.http_no_verify = true;
+    probe.asker.user = probe.asker.password = NULL;
     probe.asker.connect_ms = PROBE_MS;
-    for (int https = 0; https < 2; https++) {
+    /* HTTPS first: its port has an answer to clear text as well, a refusal. */
+    for (int https = 1; https >= 0; https--) {
         struct exchange x = {
             .o = &probe, .t = as, .path = "/status", .timeout_ms = PROBE_MS};
         enum err e;
 
+        if (!https && o->encrypted && o->asker.user) break;
         *as = *t;
         as->http = true;
         as->https = https;

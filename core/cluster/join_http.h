@@ -28,7 +28,8 @@ MUST_USE enum err join_http_post(const struct join_options *o, const struct addr
 MUST_USE enum err join_http_notify(const struct join_options *o, const struct address *t,
                                    struct why *why);
 
-/* Does what is at a Raft address speak HTTP, or HTTPS?  Then *as is how to ask it. */
+/* Does what is at a Raft address speak HTTPS, or HTTP?  Then *as is how to ask it.  It is
+ * told no password. */
 bool join_http_serves(const struct join_options *o, const struct address *t,
                       struct address *as);
 

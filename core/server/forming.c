@@ -163,6 +163,7 @@ static enum err form(struct server *s, bool member, struct why *why)
         .asker = {.node = s->node,
                   .connect_ms = connect_ms(opt),
                   .cancel_fd = signals_fd(s->signals)},
+        .encrypted = s->node_tls != NULL,
         .http_no_verify = opt->http_no_verify,
         .ca_file = *opt->http_ca_cert ? opt->http_ca_cert : NULL,
         .source_ip = *opt->join_source_ip ? opt->join_source_ip : NULL,

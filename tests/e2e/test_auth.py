@@ -2,11 +2,14 @@
 import json
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import threading
 
 import pytest
 
+from certificates import Authority
 from conftest import BIN, PATIENCE, RQLITE, Cluster, basic, run, wait_until
 
 # crypt(3) of "secret"
@@ -476,6 +479,77 @@ def test_joining_by_an_http_address(guarded_cluster):
     write_users(c.users(2), [ADMIN, user("status", "s")])
     joiner.start("-auth", c.users(2), "-join-as", "status", "-join", "http://status:s@127.0.0.1:%d" % leader.http)
     c.wait_voters(2)
+
+
+class Listener:
+    """Answers everything with a refusal, as an HTTP server does, with or without TLS; requests are kept."""
+
+    def __init__(self, context=None):
+        self.context = context
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.requests = []
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                s, _ = self.socket.accept()
+            except OSError:
+                return
+            with s:
+                try:
+                    if self.context and s.recv(1, socket.MSG_PEEK) == b"\x16":
+                        s = self.context.wrap_socket(s, server_side=True)
+                    data = s.recv(65536)
+                except OSError:
+                    continue
+                if data.startswith((b"GET", b"POST")):
+                    self.requests.append(data.decode("latin-1"))
+                try:
+                    s.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    s.shutdown(socket.SHUT_WR)
+                    while s.recv(65536):
+                        pass
+                except OSError:
+                    pass
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_stranger_at_a_raft_address_is_not_told_a_password(make_node, users_file, directory, encrypted):
+    ca = Authority(directory)
+    context = None
+    if encrypted:
+        shown = ca.issue("elsewhere")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(shown.cert, shown.key)
+    stranger = Listener(context)
+    write_users(users_file, [ADMIN, user("joiner", "secret", "join")])
+    flags = ["-auth", users_file, "-join-as", "joiner", "-join", "127.0.0.1:%d" % stranger.port, "-join-attempts", "1"]
+    if encrypted:
+        pair = ca.issue("node")
+        flags += ["-node-cert", pair.cert, "-node-key", pair.key, "-node-ca-cert", ca.cert]
+    node = make_node("2")
+    node.launch(*flags)
+    assert node.wait_end() == 1
+    stranger.socket.close()
+    assert stranger.requests and "Authorization" not in stranger.requests[0], node.log()
+    # Without TLS what seems to be a node's HTTP port is asked as the user, as its Raft port would have been.
+    assert any("Authorization" in r for r in stranger.requests) == (not encrypted)
+
+
+def test_passwords_in_addresses_are_not_shown(make_node):
+    node = make_node("2")
+    join = "http://joiner:s%40cret@127.0.0.1:1,http://x:s@cret@127.0.0.1:1,127.0.0.1:1"
+    node.launch("-join", join, "-join-attempts", "100000", "-join-interval", "10ms")
+    shown = join.replace("s%40cret", "***").replace("s@cret", "***")
+    node.wait_log("sleeping")
+    for path in ("/debug/vars", "/debug/pprof/cmdline", "/status"):
+        assert "cret@" not in node.get(path).text
+    assert shown in node.get("/debug/vars?key=cmdline").json["cmdline"]
+    assert "cret@" not in node.log()
+    assert shown in node.wait_log("launch command: ")
+    node.kill()
 
 
 # --- clients ------------------------------------------------------------------------------------
