@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/server/about.h"
 
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "core/base/buf.h"
@@ -71,7 +74,63 @@ const char *about_line(void)
     return line;
 }
 
-void about_greet(struct logger *logger, const char *const *argv)
+/* One of the comma-separated items of a word. */
+static void put_item(struct buf *out, const char *item, size_t len)
+{
+    const char *host = memmem(item, len, "://", 3);
+    const char *at = host ? memrchr(item, '@', len) : NULL;
+    const char *colon =
+        at ? memchr(host + 3, ':', len - (size_t)(host + 3 - item)) : NULL;
+
+    if (colon && colon < at) {
+        buf_append(out, item, (size_t)(colon + 1 - item));
+        buf_append_str(out, "***");
+        len -= (size_t)(at - item);
+        item = at;
+    }
+    buf_append(out, item, len);
+}
+
+static char *shown(const char *word)
+{
+    struct buf out;
+    size_t n;
+
+    buf_init(&out, 0);
+    for (;; word += n + 1) {
+        n = strcspn(word, ",");
+        put_item(&out, word, n);
+        if (word[n] == '\0') break;
+        buf_append_u8(&out, ',');
+    }
+    buf_append_u8(&out, '\0');
+    if (buf_error(&out)) buf_fini(&out);
+    return (char *)buf_take(&out, &n);
+}
+
+const char **about_words(const char *const *argv)
+{
+    const char **words;
+    size_t n = 0;
+
+    while (argv[n]) n++;
+    words = calloc(n + 1, sizeof *words);
+    for (size_t i = 0; words && i < n; i++) {
+        words[i] = shown(argv[i]);
+        if (words[i]) continue;
+        about_words_free(words);
+        words = NULL;
+    }
+    return words;
+}
+
+void about_words_free(const char **words)
+{
+    for (size_t i = 0; words && words[i]; i++) free((char *)(uintptr_t)words[i]);
+    free(words);
+}
+
+void about_greet(struct logger *logger, const char *const *words)
 {
     struct buf command;
 
@@ -87,7 +146,8 @@ void about_greet(struct logger *logger, const char *const *argv)
                 TOOLCHAIN ", target architecture is " ARCHITECTURE
                           ", operating system target is linux");
     buf_init(&command, 0);
-    for (size_t i = 0; argv[i]; i++) buf_printf(&command, "%s%s", i ? " " : "", argv[i]);
+    for (size_t i = 0; words[i]; i++)
+        buf_printf(&command, "%s%s", i ? " " : "", words[i]);
     logger_info(logger, "rqlited", "launch command: %.*s", (int)command.len,
                 command.data ? (const char *)command.data : "");
     buf_fini(&command);

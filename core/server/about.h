@@ -5,6 +5,11 @@
 
 struct logger;
 
+/* argv as it may be shown: passwords in addresses (http://user:password@host) are left
+ * out.  NULL when out of memory; for about_words_free(), which takes NULL. */
+const char **about_words(const char *const *argv);
+void about_words_free(const char **words);
+
 #ifdef __clang__
 #define ABOUT_COMPILER "clang"
 #else
@@ -22,7 +27,7 @@ const char *about_commit(void);
 /* The line of -version, with a newline; static. */
 const char *about_line(void);
 
-/* The logo for stdout, and the first lines of the log. */
-void about_greet(struct logger *logger, const char *const *argv);
+/* The logo for stdout, and the first lines of the log, with about_words(). */
+void about_greet(struct logger *logger, const char *const *words);
 
 #endif

@@ -81,7 +81,7 @@ enum err server_begin(struct server *s, const struct options *opt,
 
     memset(s, 0, sizeof *s);
     s->opt = opt;
-    s->argv = argv;
+    s->words = about_words(argv);
     s->status.opt = opt;
     s->status.extensions = &s->extensions;
     s->status.raft_bound = s->raft_bound;
@@ -92,11 +92,11 @@ enum err server_begin(struct server *s, const struct options *opt,
     e = logger_new(&s->logger, STDERR_FILENO, debug ? LOGGER_DEBUG : LOGGER_INFO);
     if (!e && strcmp(opt->log_format, "json") == 0)
         logger_set_format(s->logger, LOGGER_JSON);
-    if (!e) e = metrics_new(&s->metrics);
+    if (!e) e = s->words ? metrics_new(&s->metrics) : ERR_NOMEM;
     if (e) return why_set(why, e, "out of memory");
     e = signals_open(&s->signals, s->logger, takes_hangup(opt), why);
     if (e) return e;
-    about_greet(s->logger, argv);
+    about_greet(s->logger, s->words);
     log_flags_without_effect(s);
     return ERR_OK;
 }
@@ -370,7 +370,7 @@ enum err server_listen_http(struct server *s, struct why *why)
         .version = about_version(),
         .allow_origin = *opt->http_allow_origin ? opt->http_allow_origin : NULL,
         .scratch_dir = s->dir.scratch,
-        .argv = s->argv,
+        .argv = s->words,
         .access_log = *opt->access_log ? opt->access_log : NULL,
         .slow_query_ns = opt->slow_query_ms * UINT64_C(1000000),
         .no_expvar = !opt->expvar,
@@ -670,6 +670,7 @@ void server_close(struct server *s)
     signals_close(s->signals); /* they may reload certificates and users */
     tls_free(s->http_tls);
     tls_free(s->node_tls);
+    about_words_free(s->words);
     auth_free(s->auth);
     if (s->serving) logger_info(s->logger, "rqlited", "rqlite server stopped");
     metrics_free(s->metrics);

@@ -28,9 +28,9 @@ struct signals;
 struct tls;
 
 struct server {
-    const struct options *opt; /* borrowed, like argv */
-    const char *const *argv;
-    struct logger *logger; /* owned, and so on */
+    const struct options *opt; /* borrowed */
+    const char **words;        /* of the command line, to be shown; owned */
+    struct logger *logger;     /* owned, and so on */
     struct metrics *metrics;
     struct signals *signals;
     struct datadir dir;
