@@ -24,6 +24,11 @@ struct admission_step admission_next(const struct raft_config *c, const char *le
     const struct raft_member *m = raft_config_find(c, q->id);
     const struct raft_member *there = raft_config_find_addr(c, q->addr);
 
+    /* It asked others to let it in again, has won an election meanwhile, and was sent to
+     * itself.  Nobody else is reached at its address. */
+    if (strcmp(q->id, leader) == 0 && m && m->voter && q->voter && !q->empty_log &&
+        strcmp(m->addr, q->addr) == 0)
+        return (struct admission_step){.what = ADMISSION_DONE};
     if (strcmp(q->id, leader) == 0)
         return (struct admission_step){.what = ADMISSION_REFUSE_ID};
     if (there && strcmp(there->id, leader) == 0)

@@ -97,6 +97,8 @@ static enum err join(struct server *s, const struct join_options *o, bool member
     enum err e = join_cluster(o, why);
 
     if (e && node_has_leader(s->node)) return ERR_OK; /* that is what it was for */
+    if (e == ERR_CANCELLED && member)
+        return ERR_OK; /* ends as it would at any other time */
     if (e == ERR_UNREACHABLE && member) {
         logger_warn(s->logger, "rqlited",
                     "%s; going on as the member that this node is, with the "

@@ -194,6 +194,28 @@ def test_a_restarting_member_goes_on_when_nobody_lets_it_in(cluster):
     second.wait_ready()
 
 
+def test_a_restarting_member_that_is_told_to_end_while_it_asks_to_be_let_in_ends_in_order(cluster):
+    cluster.start(3)
+    for node in cluster.nodes:
+        node.kill()
+    second = cluster[2]
+    second.launch("-join", addr(cluster[1]), "-join-attempts", "1000", "-join-interval", "50ms")
+    second.wait_log("failed to join cluster")
+    second.stop()
+    assert "clustering failure" not in second.log()
+
+
+def test_a_restarting_member_that_is_elected_while_it_asks_to_be_let_in_is_a_member(cluster):
+    cluster.start(2)
+    for node in cluster.nodes:
+        node.kill()
+    for node, other in zip(cluster.nodes, reversed(cluster.nodes)):
+        node.launch("-join", addr(other), "-join-attempts", "1000", "-join-interval", "10ms")
+    for node in cluster.nodes:
+        node.wait_log("successfully joined cluster")
+        assert "is that of the leader" not in node.log()
+
+
 def test_all_nodes_restart_at_once(cluster):
     cluster.start(3)
     make_table(cluster[1])

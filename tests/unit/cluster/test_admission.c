@@ -115,6 +115,14 @@ static void a_voter_without_its_log_is_removed_and_added_again(void **state)
     assert_true(promotes("2", "a:2", true));
 }
 
+static void a_leader_that_asks_itself_is_a_member(void **state)
+{
+    (void)state;
+    assert_int_equal(next("1", "a:1", true, false).what, ADMISSION_DONE);
+    assert_int_equal(next("1", "a:1", false, false).what, ADMISSION_REFUSE_ID);
+    assert_int_equal(next("1", "a:9", true, false).what, ADMISSION_REFUSE_ID);
+}
+
 static void nobody_takes_the_leaders_place(void **state)
 {
     (void)state;
@@ -130,6 +138,7 @@ int main(void)
         T(a_stranger_is_added),
         T(a_member_as_it_is_changes_nothing),
         T(a_member_may_move),
+        T(a_leader_that_asks_itself_is_a_member),
         T(a_member_may_change_its_kind),
         T(who_holds_the_address_goes_first),
         T(a_voter_without_its_log_is_removed_and_added_again),
