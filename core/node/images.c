@@ -45,6 +45,7 @@ struct take {                     /* one being taken; travels from thread to thr
 
 struct image_out {
     struct list link;
+    struct images *x;
     struct snapshot_reader *reader; /* owned, as the next three */
     struct blob *description;
     uint8_t *piece, *squeezed;
@@ -97,6 +98,8 @@ struct images {
     uint64_t last_changed;
     uint64_t marked_ms; /* when the newest marker was made; apply thread; 0 = never */
     bool need_whole;    /* the database is not the newest snapshot plus known changes */
+    atomic_bool
+        damaged; /* what the store holds cannot be read: the next is a whole one */
     atomic_bool hurry;
 };
 
@@ -202,6 +205,7 @@ static void take_settle(struct take *t)
     if (t->why.code == ERR_OK) {
         x->last_changed = t->meta.changed_index;
         x->need_whole = false;
+        if (t->whole) atomic_store(&x->damaged, false);
     } else if (t->captured && !node_mutation(NODE_MUT_CHANGES_FORGOTTEN)) {
         x->need_whole = true; /* what changed is nowhere */
     }
@@ -424,6 +428,7 @@ static enum err take_capture(struct apply_capture *c, struct db *d, struct why *
 static enum err take_describe(struct take *t, struct why *why)
 {
     const struct images_options *o = &t->x->o;
+    bool same = t->last || atomic_load(&t->x->damaged); /* may have the newest's index */
     const struct raft_config *c;
     enum err e;
 
@@ -431,8 +436,8 @@ static enum err take_describe(struct take *t, struct why *why)
     t->meta.term = raft_term_of(o->raft, t->meta.index);
     t->meta.cluster_id = o->ports->cluster_id(o->host);
     c = raft_config_at(o->raft, t->meta.index);
-    if ((t->meta.index <= raft_snapshot_index(o->raft) && !t->last) ||
-        t->meta.term == 0 || c == NULL)
+    if ((t->meta.index <= raft_snapshot_index(o->raft) && !same) || t->meta.term == 0 ||
+        c == NULL)
         return why_set(why, ERR_NOTHING, "nothing new to snapshot");
     e = raft_config_copy(&t->meta.config, c);
     if (e) return why_set(why, e, "out of memory");
@@ -455,7 +460,7 @@ static enum err take_new(struct take **out, struct apply_job **job, struct image
     t->x = x;
     t->last = last;
     t->last_changed = x->last_changed;
-    t->whole = x->need_whole;
+    t->whole = x->need_whole || atomic_load(&x->damaged);
     snapshot_meta_init(&t->meta);
     e = take_describe(t, why);
     if (e) {
@@ -569,6 +574,14 @@ static void want_fail(struct images *x, size_t i)
                          x->o.ports->now_ms(x->o.host));
 }
 
+/* Nobody could be sent what is damaged, nor would the next start find it whole: take
+ * another one.  Later, if something excludes it now. */
+static void heal(struct images *x)
+{
+    if (atomic_load(&x->damaged) && !images_busy(x))
+        (void)!images_take(x, x->o.trailing, true, NULL);
+}
+
 /* Start what can be started; take a newer snapshot for the others. */
 static void try_wants(struct images *x)
 {
@@ -592,6 +605,7 @@ static void try_wants(struct images *x)
             want_fail(x, i);
         }
     }
+    heal(x);
     if (!missing || x->taking) return;
     if (images_take(x, o->trailing, false, &why) == ERR_OK) return;
     for (size_t i = x->n_wants; i-- > 0;)
@@ -624,6 +638,7 @@ void images_sent(struct images *x, const char *peer, uint64_t index, bool ok)
     for (size_t i = x->n_wants; i-- > 0;)
         if (strcmp(x->wants[i].peer, peer) == 0) want_remove(x, i);
     member_snapshot_sent(x->o.member, peer, index, ok, x->o.ports->now_ms(x->o.host));
+    heal(x);
 }
 
 static enum err out_new(struct image_out **out, struct images *x, struct why *why)
@@ -634,9 +649,11 @@ static enum err out_new(struct image_out **out, struct images *x, struct why *wh
     if (o == NULL) return why_set(why, ERR_NOMEM, "out of memory");
     e = snapshot_reader_open(x->o.store, &o->reader, why);
     if (e) {
+        if (e == ERR_CORRUPT) atomic_store(&x->damaged, true);
         free(o);
         return e;
     }
+    o->x = x;
     o->piece_pages = x->o.piece_pages;
     o->may_deflate = x->o.deflate;
     o->description = snapshot_meta_encode(snapshot_reader_meta(o->reader));
@@ -717,6 +734,7 @@ enum err image_out_next(struct image_out *o, const Rqlite__SnapshotChunk **out,
     if (o->next > pages) return ERR_OK;
     if (n > pages - o->next + 1) n = pages - o->next + 1;
     e = snapshot_read(o->reader, o->next, n, o->piece, why);
+    if (e == ERR_CORRUPT) atomic_store(&o->x->damaged, true);
     if (e) return e;
     len = (size_t)n * SNAPSHOT_PAGE;
     rqlite__snapshot_chunk__init(&o->chunk);

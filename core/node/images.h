@@ -16,7 +16,8 @@
  *
  * A snapshot is of what changed since the newest in the store.  That holds only as long
  * as the database is what that one became: after a commit that failed, or a snapshot from
- * elsewhere that was not put into the database, the next is a whole one.
+ * elsewhere that was not put into the database, the next is a whole one.  So it is when
+ * what the store holds turns out to be damaged, and then it is taken at once.
  *
  * On disk the main file is written back when a snapshot is taken, so it is the newest
  * snapshot from then on: a marker kept with that says how to recognise it, and the next

@@ -341,3 +341,22 @@ def test_a_member_far_behind_is_sent_a_snapshot_while_writes_and_snapshots_go_on
     for node in cluster.alive():
         check(node)
         assert dump(node) == want, "node %s differs" % node.id
+
+
+def test_a_snapshot_that_has_gone_bad_is_replaced_before_a_member_gets_it(cluster):
+    leader = cluster.add(*NEVER)
+    fill(leader)
+    assert leader.post("/snapshot?trailing_logs=1").status == 200
+    snapshots = leader.in_data("snapshots")
+    name, = [n for n in os.listdir(snapshots) if n.endswith(".sqlite")]
+    with open(os.path.join(snapshots, name), "r+b") as f:
+        f.seek(-100, os.SEEK_END)
+        byte = f.read(1)
+        f.seek(-100, os.SEEK_END)
+        f.write(bytes([byte[0] ^ 1]))
+    fresh = cluster.add(*NEVER)
+    wait_until(lambda: figures(fresh)["num_restores"] == 1, "a snapshot received")
+    assert cluster.wait_same("SELECT count(*) FROM t") == [[300]]
+    leader.kill()
+    leader.start()  # from the new one
+    cluster.wait_same("SELECT count(*), sum(length(x)) FROM t")
