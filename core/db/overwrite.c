@@ -2,7 +2,8 @@
 /*
  * overwrite: the database becomes other pages in place, and nothing goes through the WAL.
  *
- * That is only possible while nobody reads.  All locks of the wal-index are held
+ * That is only possible while nobody reads, and takes so long that larger ones go through
+ * the WAL all the same.  All locks of the wal-index are held
  * (https://www.sqlite.org/walformat.html, 2.3), so readers, of other programs too, wait
  * as they do while a WAL starts over.  The WAL is empty by then.  The header of the
  * wal-index changes before the locks are released, which tells every connection that what
@@ -20,7 +21,7 @@
 enum {
     PIECE_PAGES = 256,
     WRITE_PAGES = 16,
-    LOCK_PAGE = 0x40000000 / DB_PAGE + 1, /* never written */
+    PAGES_MAX = 1 << 18, /* 1 GiB: SQLite gives up waiting for the locks after 10 s */
     VERSIONS_AT = 18,
     WAL_MODE = 2,
     PAGE_SIZE_AT = 16,
@@ -62,20 +63,6 @@ static int write_run(sqlite3_file *f, uint64_t first, uint64_t n, const uint8_t 
     return rc;
 }
 
-/* Around the page that is never written. */
-static int write_piece(sqlite3_file *f, uint64_t first, uint64_t n, const uint8_t *piece)
-{
-    uint64_t end = first + n, before = n;
-    int rc;
-
-    if (first <= LOCK_PAGE && LOCK_PAGE < end) before = LOCK_PAGE - first;
-    rc = write_run(f, first, before, piece);
-    if (rc == SQLITE_OK && before < n)
-        rc = write_run(f, LOCK_PAGE + 1, end - LOCK_PAGE - 1,
-                       piece + (before + 1) * DB_PAGE);
-    return rc;
-}
-
 static enum err write_all(struct db *d, sqlite3_file *f, const struct db_pages *from,
                           uint32_t cookie, struct why *why)
 {
@@ -90,7 +77,7 @@ static enum err write_all(struct db *d, sqlite3_file *f, const struct db_pages *
 
         e = from->read(from->arg, (uint32_t)at + 1, n, piece, why);
         if (!e && at == 0) e = set_head(piece, cookie, why);
-        if (!e) rc = write_piece(f, at + 1, n, piece);
+        if (!e) rc = write_run(f, at + 1, n, piece);
     }
     free(piece);
     if (e) return e;
@@ -115,7 +102,7 @@ enum err db_overwrite(struct db *d, const struct db_pages *from, bool *done,
     enum err e = ERR_OK;
 
     *done = false;
-    if (from->n == 0) return ERR_OK;
+    if (from->n == 0 || from->n > PAGES_MAX) return ERR_OK;
     e = look_at_first(from, why);
     if (e || !db_wal_empty(d)) return e;
     if (!db_wal_lock(d, &wal)) {
