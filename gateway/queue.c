@@ -11,6 +11,7 @@
 #include "core/base/metrics.h"
 #include "gateway/api/api.h"
 #include "gateway/pack.h"
+#include "gateway/transport.h"
 
 static const uint64_t MS = 1000000;
 
@@ -40,7 +41,8 @@ struct entry { /* one request, on its way to thread 0 and then in the queue ther
                       written */
     uint64_t sequence_number;
     size_t statements;
-    size_t len; /* of the statements, packed as fields of an ExecuteRequest */
+    uint64_t held; /* of the gateway's budget, for data */
+    size_t len;    /* of the statements, packed as fields of an ExecuteRequest */
     uint8_t data[];
 };
 
@@ -219,6 +221,12 @@ static void hold(struct gateway_api *q, bool on)
         gateway_release(q->thread);
 }
 
+static void entry_free(struct gateway *g, struct entry *e)
+{
+    budget_return(&g->budget, &e->held);
+    free(e);
+}
+
 /* The batch is written or given up: its entries are through. */
 static void batch_end(struct gateway_api *q)
 {
@@ -226,9 +234,10 @@ static void batch_end(struct gateway_api *q)
 
     while ((link = list_pop_front(&q->batch))) {
         struct entry *e = LIST_ITEM(link, struct entry, link);
+        struct waiter *w = e->waiter;
 
-        if (e->waiter) waiter_post(e->waiter);
-        free(e);
+        entry_free(q->gateway, e);
+        if (w) waiter_post(w);
     }
     atomic_fetch_sub(&q->queued, q->n_batch);
     q->n_batch = 0;
@@ -482,19 +491,27 @@ static void take(struct mail *m, void *taker)
     flush(q);
 }
 
-static struct entry *entry_new(const struct json_statements *statements)
+/* ERR_NOMEM; ERR_BUSY: what is queued already, and other bodies, leave no room. */
+static enum err entry_new(struct entry **out, struct gateway *g,
+                          const struct json_statements *statements)
 {
     size_t len = pack_statements_size(statements->list, statements->n);
     struct entry *e;
+    uint64_t held = 0;
 
+    if (!budget_cover(&g->budget, &held, len)) return ERR_BUSY;
     e = malloc(sizeof *e + len);
-    if (!e) return NULL;
-    *e = (struct entry){.statements = statements->n};
+    if (!e) {
+        budget_return(&g->budget, &held);
+        return ERR_NOMEM;
+    }
+    *e = (struct entry){.statements = statements->n, .held = held};
     list_init(&e->link);
     e->mail.deliver = take;
     e->len = len;
     pack_statements(e->data, statements->list, statements->n);
-    return e;
+    *out = e;
+    return ERR_OK;
 }
 
 /* Never redirected: a batch finds its leader by itself. */
@@ -507,6 +524,7 @@ void queue_request(struct http_exchange *x, const struct params *p)
     bool wait = params_has(p, PARAM_wait), full;
     struct json_statements statements;
     struct entry *e;
+    enum err error;
 
     if (!params_has(p, PARAM_noleader) && !b->ops->has_leader(b)) {
         metrics_add(api_metrics(x), METRIC_http_leader_not_found, 1);
@@ -525,8 +543,12 @@ void queue_request(struct http_exchange *x, const struct params *p)
     if (wait) metrics_add(api_metrics(x), METRIC_http_queued_executions_wait, 1);
     if (api_disallowed(x, p, &endpoint, &statements)) return;
 
-    e = entry_new(&statements);
-    if (!e) {
+    error = entry_new(&e, x->thread->gateway, &statements);
+    if (error == ERR_BUSY) {
+        http_respond_busy(x, EXCHANGE_NO_MEMORY);
+        return;
+    }
+    if (error) {
         http_respond_text(x, 500, "out of memory");
         return;
     }
@@ -537,7 +559,7 @@ void queue_request(struct http_exchange *x, const struct params *p)
         if (!e->waiter) {
             atomic_fetch_sub(&q->queued, 1);
             http_respond_text(x, 500, "out of memory");
-            free(e);
+            entry_free(x->thread->gateway, e);
             return;
         }
     }
@@ -597,11 +619,12 @@ void gateway_api_stop(struct gateway *g)
     flush(q);
 }
 
-static void free_entries(struct list *entries)
+static void free_entries(struct gateway *g, struct list *entries)
 {
     struct list *link;
 
-    while ((link = list_pop_front(entries))) free(LIST_ITEM(link, struct entry, link));
+    while ((link = list_pop_front(entries)))
+        entry_free(g, LIST_ITEM(link, struct entry, link));
 }
 
 void gateway_api_free(struct gateway *g)
@@ -609,8 +632,8 @@ void gateway_api_free(struct gateway *g)
     struct gateway_api *q = g->api;
 
     if (!q) return;
-    free_entries(&q->waiting);
-    free_entries(&q->batch);
+    free_entries(g, &q->waiting);
+    free_entries(g, &q->batch);
     gateway_timer_free(q->flush_timer);
     gateway_timer_free(q->retry_timer);
     free(q);

@@ -243,6 +243,16 @@ def test_what_is_kept_in_memory_has_a_budget(node):
     assert node.get(path("SELECT x FROM t LIMIT 3", "&level=strong")).status == 200
 
 
+def test_queued_writes_count_until_they_are_written(node):
+    node.start("-http-max-memory", str(4 << 20), "-write-queue-batch-size", "3", "-write-queue-timeout", "1h")
+    node.execute("CREATE TABLE t(x)")
+    big = json.dumps(["INSERT INTO t VALUES ('%s')" % ("x" * (1 << 20))])
+    for _ in range(2):
+        assert [node.post("/db/execute?queue", big).status for _ in range(3)] == [200, 200, 503]
+        assert node.post("/db/execute?queue&wait", ["INSERT INTO t VALUES ('small')"]).status == 200
+    assert node.one("SELECT count(*) FROM t") == 6
+
+
 def test_limits_are_flags(node):
     node.start("-http-max-body-bytes", "1000", "-http-max-header-bytes", "2000", "-http-max-requests", "1")
     assert node.post("/db/execute", ["SELECT '%s'" % ("x" * 2000)]).status == 413
