@@ -127,7 +127,7 @@ def test_an_error_after_the_first_bytes_resets_the_stream(node):
 def test_streams_in_flight_finish_when_the_node_ends(node):
     node.start()
     with Client(node.http) as c:
-        c.get(1, query(BIG % 3000000))
+        c.get(1, query(BIG % 100000))
         assert c.until(lambda kind, *_: kind == DATA)[1]
         node.process.send_signal(signal.SIGTERM)
         c.send(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 1 << 30)), frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 1 << 30)))
