@@ -17,4 +17,8 @@ struct process_figures { /* zero where the kernel does not say */
 /* Reads /proc; some system calls.  Any thread. */
 void process_figures(struct process_figures *out);
 
+/* Allow this process as many open files as the system lets it have: the soft limit is
+ * there for programs that use select().  Where that is refused, it stays as it is. */
+void process_allow_files(void);
+
 #endif

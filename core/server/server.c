@@ -19,6 +19,7 @@
 #include "core/base/io.h"
 #include "core/base/logger.h"
 #include "core/base/metrics.h"
+#include "core/base/process.h"
 #include "core/base/text.h"
 #include "core/cluster/cluster.h"
 #include "core/cluster/recover.h"
@@ -96,6 +97,7 @@ enum err server_begin(struct server *s, const struct options *opt,
     if (e) return why_set(why, e, "out of memory");
     e = signals_open(&s->signals, s->logger, takes_hangup(opt), why);
     if (e) return e;
+    process_allow_files();
     about_greet(s->logger, s->words);
     log_flags_without_effect(s);
     return ERR_OK;

@@ -2,6 +2,7 @@
 notices, nothing crashes, and memory comes back."""
 import json
 import random
+import resource
 import socket
 import struct
 import threading
@@ -332,6 +333,13 @@ def test_many_idle_connections(ready):
         s.close()
 
 
+def test_a_low_soft_limit_of_open_files_is_raised(node):
+    """A login has 1024 by default; what connections find is the hard limit."""
+    node.start(command=["bash", "-c", 'ulimit -Sn 300 && exec "$0" "$@"', *node.command()])
+    soft, hard = resource.prlimit(node.process.pid, resource.RLIMIT_NOFILE)
+    assert soft == hard
+
+
 def closed_after(s, limit, feed=None):
     """Seconds until the node closes s; feed() is called ten times a second."""
     start = time.monotonic()
@@ -378,7 +386,7 @@ def test_slow_clients_are_dropped_and_block_nobody(ready):
 
     threads = [threading.Thread(target=watch, args=(name, *case)) for name, case in cases.items()]
     stuck = stopped_reading()
-    assert connections(ready) == 4
+    wait_until(lambda: connections(ready) == 4, "the connections of these four alone")
     for t in threads:
         t.start()
     served = 0
