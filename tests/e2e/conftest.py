@@ -63,9 +63,24 @@ def free_ports(n):
             s.close()
 
 
+def _claim_range():
+    """The first of a hundred ports that are ours until this process ends, as far as such tests are concerned."""
+    for i in range(120):
+        n = (os.getpid() + i) % 120
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind("\0rqlite-e2e-ports-%d" % n)  # seen wherever the ports are
+        except OSError:
+            claim.close()
+            continue
+        _claim_range.held = claim
+        return 10000 + n * 100
+    raise AssertionError("too many tests run at once")
+
+
 def _candidates():
-    # Each process has a range of its own, so that files tested at the same time don't meet.
-    start = 10000 + (os.getpid() % 120) * 100
+    # Each process has a range of its own: a node that is down must find its ports free when it is started again.
+    start = _candidates.start = getattr(_candidates, "start", None) or _claim_range()
     _candidates.next = getattr(_candidates, "next", start)
     for _ in range(400):
         _candidates.next += 1
@@ -75,8 +90,9 @@ def _candidates():
 
 
 def die_with_us():
-    """In a child before exec: no node survives a test run that was killed."""
+    """In a child before exec: no node survives a test run that was killed, nor ignores what that ignores (nohup)."""
     LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def basic(login):
