@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
+#include "core/base/io.h"
 #include "gateway/conn.h"
 #include "gateway/gzip.h"
 #include "gateway/http.h"
@@ -300,7 +301,7 @@ static enum err scratch_open(const char *dir, int *fd, struct why *why)
 static enum err write_all(int fd, const char *data, size_t len, struct why *why)
 {
     while (len > 0) {
-        ssize_t n = write(fd, data, len);
+        ssize_t n = write(fd, data, io_write_some(len));
 
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return why_errno(why, "write the body to a scratch file");

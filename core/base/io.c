@@ -79,7 +79,7 @@ static enum err real_write(struct io_file *f, uint64_t off, const void *data, si
     const char *p = data;
 
     while (len > 0) {
-        ssize_t n = pwrite(f->fd, p, len, (off_t)off);
+        ssize_t n = pwrite(f->fd, p, io_write_some(len), (off_t)off);
 
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return why_errno(why, "write %s", f->path);

@@ -24,6 +24,18 @@ enum io_open_flags {
     IO_EXCL = 7    /* read and write, must not exist */
 };
 
+/*
+ * Whoever writes much gives the kernel no more than this at once.  A larger write to a
+ * new part of a file gets larger pieces of page cache, of memory that has been free for
+ * long: in a virtual machine that is fetched from the host first, which took ten times as
+ * long.
+ */
+enum { IO_WRITE_MAX = 64 << 10 };
+static inline size_t io_write_some(size_t len)
+{
+    return len < IO_WRITE_MAX ? len : IO_WRITE_MAX;
+}
+
 struct io_ops {
     enum err (*open)(struct io *io, struct io_file **out, const char *path, int flags,
                      struct why *why); /* ERR_NOT_FOUND, ERR_EXISTS told apart */

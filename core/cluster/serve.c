@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/base/io.h"
 #include "core/base/pb.h"
 #include "core/cluster/permit.h"
 
@@ -592,7 +593,7 @@ void serve_load(struct cluster *cl, struct net_call *c, int fd, uint64_t size,
 static bool write_all(int fd, const uint8_t *data, size_t len)
 {
     for (size_t done = 0; done < len;) {
-        ssize_t n = write(fd, data + done, len - done);
+        ssize_t n = write(fd, data + done, io_write_some(len - done));
 
         if (n < 0 && errno != EINTR) return false;
         if (n > 0) done += (size_t)n;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/base/io.h"
 #include "core/cluster/internal.h"
 
 struct spool {
@@ -26,8 +27,9 @@ static void carry_out(struct spool_job *j)
 {
     for (size_t done = 0; done < j->len;) {
         off_t at = (off_t)(j->offset + done);
-        ssize_t n = j->write ? pwrite(j->fd, j->data + done, j->len - done, at)
-                             : pread(j->fd, j->data + done, j->len - done, at);
+        ssize_t n = j->write
+                        ? pwrite(j->fd, j->data + done, io_write_some(j->len - done), at)
+                        : pread(j->fd, j->data + done, j->len - done, at);
 
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) {

@@ -49,7 +49,7 @@ static enum err set_head(uint8_t *page, uint32_t cookie, struct why *why)
     return ERR_OK;
 }
 
-/* In pieces: SQLite's own files take less than 128 KiB at once. */
+/* In pieces: SQLite's own files take less than 128 KiB at once; and see io.h. */
 static int write_run(sqlite3_file *f, uint64_t first, uint64_t n, const uint8_t *data)
 {
     int rc = SQLITE_OK;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "core/db/internal.h"
+#include "core/base/io.h"
 
 enum { PIECE_PAGES = 256, VERSIONS_AT = 18, WAL_MODE = 2, PAGE_SIZE_AT = 16 };
 
@@ -38,7 +39,7 @@ static enum err write_all(int fd, const uint8_t *p, size_t len, uint64_t at,
                           const char *path, struct why *why)
 {
     while (len > 0) {
-        ssize_t n = pwrite(fd, p, len, (off_t)at);
+        ssize_t n = pwrite(fd, p, io_write_some(len), (off_t)at);
 
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) return why_errno(why, "write %s", path);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/base/crc32c.h"
+#include "core/base/io.h"
 #include "core/base/list.h"
 #include "core/base/logger.h"
 #include "core/node/command.h"
@@ -153,8 +154,9 @@ static enum err apply_load(struct applier *a, const struct db_context *ctx,
         return ERR_OK;
     }
     for (size_t done = 0; done < m->data.len;) {
-        ssize_t n = pwrite(a->load.fd, m->data.data + done, m->data.len - done,
-                           (off_t)(a->load.size + done));
+        ssize_t n =
+            pwrite(a->load.fd, m->data.data + done, io_write_some(m->data.len - done),
+                   (off_t)(a->load.size + done));
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return why_errno(why, "write %s", a->load_path);
         done += (size_t)n;

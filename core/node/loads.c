@@ -13,11 +13,12 @@
 #include <unistd.h>
 
 #include "core/base/crc32c.h"
+#include "core/base/io.h"
 #include "core/base/pb.h"
 #include "core/node/command.h"
 #include "core/node/internal.h"
 
-enum { CHUNK_BYTES = 1 << 20, CHUNKS_UNDER_WAY = 16 };
+enum { CHUNK_BYTES = 1 << 20, CHUNKS_UNDER_WAY = 16, CHUNKS_UNDER_WAY_MIN = 4 };
 
 /* A chunk that took longer than this, from the proposal until it was applied, shows that
  * the disk or a majority of the nodes is busy: then fewer are under way, so that other
@@ -121,7 +122,8 @@ struct chunk {
 static void adapt(struct loading *l, uint64_t took_ns)
 {
     if (took_ns > SLOW_CHUNK_NS)
-        l->allowed = l->allowed > 1 ? l->allowed / 2 : 1;
+        l->allowed =
+            l->allowed > 2 * CHUNKS_UNDER_WAY_MIN ? l->allowed / 2 : CHUNKS_UNDER_WAY_MIN;
     else if (l->allowed < CHUNKS_UNDER_WAY)
         l->allowed++;
 }
@@ -177,7 +179,7 @@ static void loading_init(struct loading *l, struct call_load *c)
     memset(l, 0, sizeof *l);
     l->call = c;
     l->node = c->call.owner;
-    l->allowed = 4;
+    l->allowed = CHUNKS_UNDER_WAY_MIN;
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->room, NULL);
 }
@@ -287,7 +289,8 @@ static enum err name_file(int fd, uint64_t size, const char *path, struct why *w
 
         e = read_at(fd, off, piece, len, why);
         for (size_t done = 0; !e && done < len;) {
-            ssize_t k = pwrite(out, piece + done, len - done, (off_t)(off + done));
+            ssize_t k =
+                pwrite(out, piece + done, io_write_some(len - done), (off_t)(off + done));
 
             if (k < 0 && errno != EINTR) e = why_errno(why, "write %s", path);
             if (k > 0) done += (size_t)k;
