@@ -62,8 +62,8 @@ def test_an_idle_database_is_left_alone(running):
                                              counter(running, "num_auto_vacuums"))
 
     wait_until(rests, "a log that does not grow", pause=0.5)
-    running.execute("INSERT INTO t VALUES(1)")
     vacuums = counter(running, "num_auto_vacuums")
+    running.execute("INSERT INTO t VALUES(1)")
     wait_until(lambda: counter(running, "num_auto_vacuums") > vacuums, "a VACUUM after a write")
 
 
