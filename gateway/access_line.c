@@ -76,7 +76,7 @@ static void put_text(struct buf *b, const struct access_line *l, const char *tim
 static void put_member(struct buf *b, const char *key, const char *text, size_t n)
 {
     buf_printf(b, ",\"%s\":", key);
-    json_put_string(b, text, n);
+    logger_put_json(b, text, n);
 }
 
 static void put_json(struct buf *b, const struct access_line *l, const char *time,
@@ -87,7 +87,7 @@ static void put_json(struct buf *b, const struct access_line *l, const char *tim
     buf_init(&target, 0);
     put_target(&target, l->target);
     buf_append_str(b, "{\"time\":");
-    json_put_string(b, time, time_len);
+    logger_put_json(b, time, time_len);
     put_member(b, "component", "access", strlen("access"));
     put_member(b, "client", l->client, strlen(l->client));
     if (l->user) put_member(b, "user", l->user, strlen(l->user));

@@ -70,7 +70,7 @@ static void put_line(const struct logger *l, const void *line, size_t len)
 
 void logger_put_json(struct buf *out, const char *text, size_t len)
 {
-    const uint8_t *p = (const uint8_t *)text, *end = p + len;
+    const uint8_t *p = (const uint8_t *)text, *end = len > 0 ? p + len : p;
 
     buf_append_u8(out, '"');
     while (p < end) {

@@ -52,7 +52,8 @@ struct logger_field {
 void logger_event(struct logger *l, enum logger_level level, const char *component,
                   const char *msg, const struct logger_field *fields, size_t n);
 
-/* Append text as a JSON string with its quotes; bytes that are no UTF-8 become U+FFFD. */
+/* Append text (NULL if len is 0) as a JSON string with its quotes; bytes that are no
+ * UTF-8 become U+FFFD. */
 void logger_put_json(struct buf *out, const char *text, size_t len);
 
 #define logger_debug(l, ...) logger_log(l, LOGGER_DEBUG, __VA_ARGS__)

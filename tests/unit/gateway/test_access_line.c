@@ -80,6 +80,19 @@ static void a_name_cannot_forge_a_line(void **state)
     }
 }
 
+static void json_moves_no_cursor_either(void **state)
+{
+    struct access_line l = plain;
+
+    (void)state;
+    l.user = "\x7f\x1b\xff\n";
+    assert_line(&l, true,
+                "{\"time\":\"2023-11-14T22:13:20.123456789Z\",\"component\":\"access\","
+                "\"client\":\"10.0.0.1:99\",\"user\":\"\\u007f\\u001b\\ufffd\\n\","
+                "\"method\":\"GET\",\"target\":\"/readyz\",\"status\":200,\"bytes\":12,"
+                "\"duration\":1.5}\n");
+}
+
 static void a_target_is_written_as_a_url(void **state)
 {
     struct access_line l = plain;
@@ -121,6 +134,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_plain_stands_as_it_is),
         cmocka_unit_test(a_name_cannot_forge_a_line),
+        cmocka_unit_test(json_moves_no_cursor_either),
         cmocka_unit_test(a_target_is_written_as_a_url),
         cmocka_unit_test(long_statements_and_targets_are_cut),
     };
