@@ -3,8 +3,9 @@
  * breaker: a TCP proxy before a node, which can lose answers.
  *
  * When it is armed and a caller's bytes hold its mark, they are passed on, but what comes
- * back on that connection is swallowed, and then the connection is closed: the call was
- * carried out, and its caller does not know.
+ * back on that connection is swallowed (but for the first bytes, if it shall pass some),
+ * and then the connection is closed: the call was carried out, and its caller does not
+ * know.
  */
 #ifndef TESTS_UNIT_CLUSTER_BREAKER_H
 #define TESTS_UNIT_CLUSTER_BREAKER_H
@@ -22,10 +23,12 @@ struct breaker {
     pthread_t thread;
     atomic_bool stop, armed, refuse; /* refuse: no connections any more */
     atomic_int broken;               /* connections closed on purpose */
+    atomic_size_t pass;              /* bytes let through before that */
     const char *mark;
     struct {
         int client, server;
         bool doomed;
+        size_t passed; /* since then */
     } conns[BREAKER_CONNS];
     size_t n;
 };
@@ -60,7 +63,8 @@ static inline bool breaker_pump(struct breaker *b, size_t i, bool from_client)
     if (from_client && atomic_load(&b->armed) &&
         memmem(piece, (size_t)n, b->mark, strlen(b->mark)) != NULL)
         b->conns[i].doomed = true;
-    if (!from_client && b->conns[i].doomed) {
+    if (!from_client && b->conns[i].doomed) b->conns[i].passed += (size_t)n;
+    if (b->conns[i].passed > atomic_load(&b->pass)) {
         atomic_store(&b->armed, false);
         atomic_fetch_add(&b->broken, 1);
         return false;
@@ -102,6 +106,7 @@ static inline void *breaker_main(void *arg)
             if (client >= 0 && server >= 0) {
                 b->conns[b->n].client = client;
                 b->conns[b->n].server = server;
+                b->conns[b->n].passed = 0;
                 b->conns[b->n++].doomed = false;
             } else if (client >= 0) {
                 close(client);

@@ -444,6 +444,51 @@ static void a_follower_repeats_a_write_whose_answer_was_lost(void **state)
     broken_free(&w);
 }
 
+static unsigned occurrences(const char *text, char of)
+{
+    unsigned n = 0;
+
+    for (; *text; text++) n += *text == of;
+    return n;
+}
+
+/* A part of the answer has come, so the sink has been told: it is not told anew by a
+ * repeat, and whose write it was learns that it has no whole answer. */
+static void a_write_whose_answer_broke_off_tells_its_sink_once(void **state)
+{
+    enum { ROWS = 4000 };
+    struct broken w = broken_new("MARKED");
+    struct member_node *f = follower_of(w.s, 0), *l = leader_of(w.s);
+    struct breaker *b = before(&w, l);
+    struct asked *a;
+
+    (void)state;
+    expect(execute_on(f, "CREATE TABLE t(id INTEGER PRIMARY KEY, v)"), "{0,0}");
+    for (int request = 0; request < 2; request++) {
+        const char *insert = "INSERT INTO t(v) WITH RECURSIVE c(i) AS (SELECT 1 UNION "
+                             "ALL SELECT i + 1 FROM c WHERE i < 4000) "
+                             "SELECT 'MARKED' FROM c RETURNING hex(zeroblob(500))";
+
+        a = request ? query_asked(insert, RQLITE__LEVEL__WEAK, true)
+                    : execute_asked(insert);
+        a->sink.quiet = true;
+        atomic_store(&b->pass, 512 << 10);
+        atomic_store(&b->armed, true);
+        if (request)
+            cluster_request(f->cluster, &a->u.query);
+        else
+            cluster_execute(f->cluster, &a->u.execute);
+        asked_wait(a);
+        assert_int_equal(atomic_load(&b->broken), request + 1);
+        assert_int_not_equal(a->u.call.why.code, ERR_OK);
+        assert_true(a->sink.rows > 0 && a->sink.rows < ROWS);
+        assert_int_equal(occurrences(asked_text(a), '['), 1);
+        asked_free(a);
+        assert_int_equal(count_of(l, "t"), (request + 1) * ROWS); /* applied once */
+    }
+    broken_free(&w);
+}
+
 static void a_read_whose_answer_was_lost_is_asked_again(void **state)
 {
     struct broken w = broken_new("MARKED");
@@ -547,6 +592,7 @@ int main(void)
         cmocka_unit_test(a_caller_that_is_gone_finds_its_answer_when_it_comes_back),
         cmocka_unit_test(a_repeat_that_nobody_remembers_has_an_unknown_outcome),
         cmocka_unit_test(a_follower_repeats_a_write_whose_answer_was_lost),
+        cmocka_unit_test(a_write_whose_answer_broke_off_tells_its_sink_once),
         cmocka_unit_test(a_read_whose_answer_was_lost_is_asked_again),
         cmocka_unit_test(without_the_leader_the_outcome_is_unknown),
         cmocka_unit_test(a_leader_that_was_restarted_does_not_run_a_repeat),

@@ -216,6 +216,56 @@ static void rows_are_handed_on_in_pieces(void **state)
     text_sink_fini(&sink);
 }
 
+/* Whether what was told may be taken back is known to who told it, and counts for the
+ * sink behind the wire. */
+static void final_results_may_be_passed_on_at_once(void **state)
+{
+    static const struct {
+        enum sink_pace pace;
+        bool final;
+    } paces[] = {{SINK_KEEPS, false}, {SINK_WAITS, true}, {SINK_PAUSES, true}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof paces / sizeof *paces; i++) {
+        struct results_writer w;
+        struct results_reader r;
+        struct text_sink sink;
+
+        text_sink_init(&sink);
+        assert_int_equal(sink.sink.pace, SINK_KEEPS);
+        results_reader_init(&r, &sink.sink);
+        results_writer_init(&w, leave_it);
+        w.sink.pace = paces[i].pace;
+        w.sink.ops->columns(&w.sink, NULL, 0);
+        assert_int_equal(results_read(&r, w.out.data, w.out.len, NULL), ERR_OK);
+        assert_int_equal(r.final, paces[i].final);
+        assert_int_equal(sink.sink.pace, paces[i].final ? SINK_PAUSES : SINK_KEEPS);
+
+        /* It stays so, and the end alone says nothing else. */
+        buf_clear(&w.out);
+        w.sink.ops->rows_end(&w.sink, 1);
+        results_writer_end(&w, 7);
+        assert_int_equal(results_read(&r, w.out.data, w.out.len, NULL), ERR_OK);
+        assert_int_equal(r.final, paces[i].final);
+        assert_true(r.done && r.raft_index == 7);
+        results_reader_fini(&r);
+        results_writer_fini(&w);
+        text_sink_fini(&sink);
+    }
+}
+
+static void final_results_without_a_sink_are_read(void **state)
+{
+    const uint8_t message[] = {5 << 3, 1, 2 << 3, 1};
+    struct results_reader r;
+
+    (void)state;
+    results_reader_init(&r, NULL);
+    assert_int_equal(results_read(&r, message, sizeof message, NULL), ERR_OK);
+    assert_true(r.final && r.done);
+    results_reader_fini(&r);
+}
+
 static void a_sink_that_wants_no_more_is_told_no_more(void **state)
 {
     const struct row_column col = {"x", NULL};
@@ -320,6 +370,8 @@ int main(void)
         cmocka_unit_test(the_bytes_are_the_message_of_the_proto_file),
         cmocka_unit_test(what_the_generated_code_packs_is_read),
         cmocka_unit_test(rows_are_handed_on_in_pieces),
+        cmocka_unit_test(final_results_may_be_passed_on_at_once),
+        cmocka_unit_test(final_results_without_a_sink_are_read),
         cmocka_unit_test(a_sink_that_wants_no_more_is_told_no_more),
         cmocka_unit_test(events_out_of_place_are_refused),
         cmocka_unit_test(bytes_that_are_no_message_are_refused),
