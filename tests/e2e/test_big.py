@@ -14,10 +14,10 @@ import subprocess
 import sys
 import threading
 import time
-import venv
 
 import pytest
 
+import toolbox
 from conftest import PATIENCE, ROOT, SANITIZED, free_ports, wait_until
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "lib"))
@@ -488,16 +488,9 @@ def test_the_shell_reads_the_file_under_load(node, big):
 
 
 @pytest.fixture(scope="module")
-def datasette(tmp_path_factory):
-    """The program, from this machine or from the package index."""
-    where = tmp_path_factory.mktemp("datasette")
-    try:
-        venv.create(where, with_pip=True)
-        subprocess.run([where / "bin" / "pip", "install", "-q", "datasette"], check=True, timeout=300,
-                       capture_output=True)
-    except (subprocess.SubprocessError, OSError) as e:
-        pytest.skip("datasette cannot be installed here: %s" % e)
-    return str(where / "bin" / "datasette")
+def datasette():
+    """The program of the package index."""
+    return os.path.join(os.path.dirname(toolbox.python_with("datasette", "datasette")), "datasette")
 
 
 def test_datasette_serves_the_file_under_load(node, big, datasette):
