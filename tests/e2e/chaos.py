@@ -176,7 +176,7 @@ class Cluster:
             failures.append(str(e))
         for node in self.nodes:  # together: the last ones have no quorum to hand over to
             if node.alive():
-                node.process.send_signal(signal.SIGCONT)
+                node.wake()
                 node.process.terminate()
         for node in self.nodes:
             try:
