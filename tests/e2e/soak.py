@@ -57,7 +57,7 @@ class SoakMember(Member):
     elsewhere = ""   # where its database may be, instead of in its data directory
     expected = False  # it runs, as far as we know
     tainted = False  # by a disk that was full: it may end
-    empty = False    # its data directory is, until it has joined
+    empty = False    # its data directory is, until it has joined and been promoted
     settled = 0      # the last start after which it was ready: only now the database file is its own
     base = ()        # flags that stay the same
 
@@ -887,7 +887,10 @@ class Story:
                 self.bring_up(node)
             if not node.ready():
                 return False
-            node.empty, node.settled = False, node.starts
+            node.settled = node.starts
+            if node.empty and node.id != self.cluster.replica and not node.status("store.raft").get("voter"):
+                return False  # it may be all that its cluster can lose
+            node.empty = False
             return True
         wait_until(is_ready, "node %s to be ready: %s" % (node.id, node.log()[-3000:]), pause=0.02)
 
