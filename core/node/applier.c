@@ -299,13 +299,11 @@ static enum err capture(struct applier *a, struct apply_capture *c, struct why *
         load_drop(a); /* its next chunk is refused, dropped or not */
     if (atomic_load(&a->loading))
         c->why.code = why_set(&c->why, ERR_BUSY, "load in progress");
-    else if (once_save(a->once, &c->extra) != ERR_OK)
-        c->why.code = why_set(&c->why, ERR_NOMEM, "out of memory");
     else
         c->why.code = db_capture_begin(a->db, &c->state, &c->changed, &c->why);
+    if (c->why.code == ERR_OK && once_save(a->once, &c->extra) != ERR_OK)
+        c->why.code = why_set(&c->why, ERR_NOMEM, "out of memory");
     if (c->why.code) {
-        blob_unref(c->extra);
-        c->extra = NULL;
         if (!atomic_load(&a->loading)) c->again = db_session_ends(a->db);
         return c->run(c, NULL, why);
     }

@@ -173,11 +173,6 @@ bool images_busy(const struct images *x)
     return x->taking || x->folding || x->receiving;
 }
 
-bool images_taking(const struct images *x)
-{
-    return x->taking != NULL;
-}
-
 static void drop_kept(struct images *x)
 {
     if (x->kept) out_free(x->kept);

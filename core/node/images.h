@@ -99,7 +99,6 @@ void images_free(struct images *x);
 
 /* Taking, folding or receiving? */
 bool images_busy(const struct images *x);
-bool images_taking(const struct images *x);
 /* What has waited for its time.  Call it at images_deadline_ms(). */
 void images_tick(struct images *x, uint64_t now_ms);
 uint64_t images_deadline_ms(const struct images *x);
