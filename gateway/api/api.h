@@ -65,6 +65,12 @@ struct api_call *api_call_new(struct http_exchange *x, const struct params *p,
                               const struct api_endpoint *endpoint,
                               void (*answer)(struct api_call *a));
 
+/* status.c: ask the backend for its status, as an object that answer() finds in the call;
+ * figures: with those that only /metrics shows. */
+void api_ask_status(struct http_exchange *x, const struct params *p,
+                    const struct api_endpoint *endpoint, bool figures,
+                    void (*answer)(struct api_call *a));
+
 /* For a call that was not started after all, once x has been answered. */
 void api_call_end(struct api_call *a);
 

@@ -399,17 +399,5 @@ static void answer(struct api_call *a)
 
 void api_prom(struct http_exchange *x, const struct params *p)
 {
-    struct backend *b = api_backend(x);
-    struct doc *root = doc_object(&x->arena);
-    struct api_call *a;
-
-    if (!root) {
-        http_respond_text(x, 500, "out of memory");
-        return;
-    }
-    a = api_call_new(x, p, &endpoint, answer);
-    if (!a) return;
-    a->c.status.into = root;
-    a->c.status.figures = true;
-    b->ops->status(b, &a->c.status);
+    api_ask_status(x, p, &endpoint, true, answer);
 }

@@ -82,7 +82,9 @@ static void answer(struct api_call *a)
     buf_fini(&body);
 }
 
-void api_status(struct http_exchange *x, const struct params *p)
+void api_ask_status(struct http_exchange *x, const struct params *p,
+                    const struct api_endpoint *of, bool figures,
+                    void (*then)(struct api_call *a))
 {
     struct backend *b = api_backend(x);
     struct doc *root = doc_object(&x->arena);
@@ -92,8 +94,14 @@ void api_status(struct http_exchange *x, const struct params *p)
         http_respond_text(x, 500, "out of memory");
         return;
     }
-    a = api_call_new(x, p, &endpoint, answer);
+    a = api_call_new(x, p, of, then);
     if (!a) return;
     a->c.status.into = root;
+    a->c.status.figures = figures;
     b->ops->status(b, &a->c.status);
+}
+
+void api_status(struct http_exchange *x, const struct params *p)
+{
+    api_ask_status(x, p, &endpoint, false, answer);
 }
