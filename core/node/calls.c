@@ -54,21 +54,27 @@ static void begin(struct node *n, struct call *c)
 
 /* --- writes ----------------------------------------------------------------------- */
 
-static bool refuse_full(struct node *n, struct call *c)
+static void tell_space(const struct node *n)
 {
-    bool changed, low = space_low(&n->space, node_now_ms(n), &changed);
     char left[TEXT_SIZE_MAX];
 
     text_size(left, n->space.free_bytes);
-    if (changed)
-        logger_warn(
-            n->o.logger, "store", "%s is left on the disk of %s: %s", left, n->o.data_dir,
-            low ? "writes are refused until there is more" : "writes are taken again");
+    logger_warn(n->o.logger, "store", "%s is left on the disk of %s: %s", left,
+                n->o.data_dir,
+                n->space.low ? "writes are refused until there is more"
+                             : "writes are taken again");
+}
+
+static bool refuse_full(struct node *n, struct call *c)
+{
+    bool changed, low = space_low(&n->space, node_now_ms(n), &changed);
+    char left[TEXT_SIZE_MAX], text[80];
+
+    if (changed) tell_space(n);
     if (!low || raft_role(n->raft) != RAFT_LEADER) return false;
-    (void)why_set(&c->why, ERR_NO_SPACE, "disk full: %s is left on the leader's disk",
-                  left);
-    c->top_level = true;
-    c->done(c);
+    text_size(left, n->space.free_bytes);
+    snprintf(text, sizeof text, "disk full: %s is left on the leader's disk", left);
+    call_fail(c, ERR_NO_SPACE, text);
     return true;
 }
 
