@@ -214,19 +214,12 @@ static enum err apply_entry(struct applier *a, const struct raft_entry *entry,
         db_apply_nothing(a->db, &ctx);
         if (entry->type == COMMAND_QUERY && call != NULL) {
             struct call_query *q = LIST_ITEM(call, struct call_query, call);
-            struct db_request req = {.n = q->request->n_statements,
-                                     .transaction = q->request->transaction,
-                                     .noparse = q->request->noparse,
-                                     .rows = q->request->rows,
-                                     .qualify_columns = q->request->qualify_columns,
-                                     .limited = q->request->db_timeout_ns > 0};
+            struct db_request req;
 
-            if (q->request->db_timeout_ns > 0)
-                req.timeout_ns = (uint64_t)q->request->db_timeout_ns;
             e = db_commit(a->db, why);
             if (e) return e;
-            req.stmts = command_statements(&a->arena, q->request->statements, req.n);
-            if (req.stmts == NULL) /* what fails from here on costs this read alone */
+            /* What fails from here on costs this read alone. */
+            if (!command_query(&req, &a->arena, q->request))
                 (void)why_set(&call->why, ERR_NOMEM, "out of memory");
             else
                 (void)!db_query_here(a->db, &req, q->sink, &call->why);

@@ -117,28 +117,12 @@ void node_execute(struct node *n, struct call_execute *c)
 
 /* --- reads ------------------------------------------------------------------------ */
 
-static bool to_db_request(struct call_query *c, struct db_request *req)
-{
-    const Rqlite__QueryRequest *q = c->request;
-
-    memset(req, 0, sizeof *req);
-    req->n = q->n_statements;
-    req->transaction = q->transaction;
-    req->noparse = q->noparse;
-    req->rows = q->rows;
-    req->qualify_columns = q->qualify_columns;
-    req->limited = q->db_timeout_ns > 0;
-    req->timeout_ns = req->limited ? (uint64_t)q->db_timeout_ns : 0;
-    req->stmts = command_statements(c->arena, q->statements, q->n_statements);
-    return req->stmts != NULL;
-}
-
 static void read_now(struct reader_job *j, struct db_reader *r)
 {
     struct call_query *c = LIST_ITEM(j, struct call_query, call.job);
     struct db_request req;
 
-    if (r == NULL || !to_db_request(c, &req)) {
+    if (r == NULL || !command_query(&req, c->arena, c->request)) {
         call_fail(&c->call, r ? ERR_NOMEM : ERR_IO,
                   r ? "out of memory" : "no read connection");
         return;
@@ -306,7 +290,7 @@ static void request_on_reader(struct reader_job *j, struct db_reader *r)
     Rqlite__Level level = resolve_level(n, c->request->level);
     struct db_request req;
 
-    if (r == NULL || !to_db_request(c, &req)) {
+    if (r == NULL || !command_query(&req, c->arena, c->request)) {
         call_fail(&c->call, r ? ERR_NOMEM : ERR_IO,
                   r ? "out of memory" : "no read connection");
         return;

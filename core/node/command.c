@@ -124,3 +124,17 @@ const struct db_stmt *command_statements(struct arena *a,
     }
     return out;
 }
+
+bool command_query(struct db_request *out, struct arena *a, const Rqlite__QueryRequest *q)
+{
+    memset(out, 0, sizeof *out);
+    out->n = q->n_statements;
+    out->transaction = q->transaction;
+    out->noparse = q->noparse;
+    out->rows = q->rows;
+    out->qualify_columns = q->qualify_columns;
+    out->limited = q->db_timeout_ns > 0;
+    out->timeout_ns = out->limited ? (uint64_t)q->db_timeout_ns : 0;
+    out->stmts = command_statements(a, q->statements, q->n_statements);
+    return out->stmts != NULL;
+}

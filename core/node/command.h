@@ -44,6 +44,11 @@ struct command {
 MUST_USE enum err command_decode(struct command *out, struct arena *a, uint8_t type,
                                  const struct blob *payload, struct why *why);
 
+/* View a query as the database takes it; it borrows from the message.  False: out of
+ * memory. */
+bool command_query(struct db_request *out, struct arena *a,
+                   const Rqlite__QueryRequest *q);
+
 /* View statements of a message as the database takes them; they borrow from the message.
  * NULL when out of memory. */
 const struct db_stmt *command_statements(struct arena *a,
