@@ -563,7 +563,7 @@ bool forward_results(struct forward *f, struct net_request *r)
         forward_finish(f, ERR_CANCELLED, "the caller left");
         return false;
     }
-    if ((f->kind == FORWARD_QUERY || f->results.final) && f->results.muted) {
+    if (reads_only(f) && f->results.muted) {
         forward_finish(f, ERR_OK, ""); /* as db_reader_query() has it */
         return false;
     }
